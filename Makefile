@@ -1,0 +1,35 @@
+# Two commands do everything on a fresh clone: `make demo` and `make test`.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: help setup demo test test-fast check build clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(STAMP)  ## virtual environment with pliant and its tools
+
+$(STAMP): pyproject.toml constraints.txt setup.py $(wildcard csrc/*/*.cpp csrc/*/*.h)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt pip setuptools wheel numpy
+	$(BIN)/python -m pip install -q -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e ".[dev,train]"
+	touch $@
+
+demo: setup  ## run the main job on a real clip and say where the result is
+	$(BIN)/python examples/demo.py
+
+test: setup  ## every test
+	$(BIN)/python -m pytest -n 2 tests
+
+test-fast: setup  ## the tests that take seconds
+	$(BIN)/python -m pytest -n 2 -m "not slow" tests
+
+check: setup  ## style and import direction
+	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/lint-imports
+
+clean:  ## remove what the targets above made
+	rm -rf $(VENV) build *.egg-info src/*.egg-info

@@ -1,0 +1,61 @@
+"""The networks: ``MODELS``, a literal table, and the two functions that read it.
+
+A new family is one folder (``network.py``, ``presets.py``, ``recipe.py``, ``checkpoint.py``, ``README.md``) and its
+lines here. A family's package offers ``build(preset_name) -> nn.Module``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pliant.errors import UnknownNameError
+
+__all__ = ["MODELS", "Model", "build", "load"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """One line of the table: which family builds it, what it is for, and where its weights are."""
+
+    family: str  # folder below pliant/models
+    task: Literal["track", "salient", "instances"]
+    weights: str | None  # file below pliant/weights, None: bring your own
+    summary: str
+
+
+MODELS: dict[str, Model] = {}
+
+# What "default" means, best first; a name counts when its weights are in the package.
+_DEFAULTS = {"track": ("spvos_small",), "salient": ("salient_small",)}
+
+
+def build(name: str, **options: Any):
+    """The network ``name`` of ``MODELS`` with random weights, in float32 and training mode.
+
+    ``options`` replace fields of the preset. Raises ``UnknownNameError`` for a name that is not in the table.
+    """
+    if name not in MODELS:
+        raise UnknownNameError("model", name, MODELS)
+    family = importlib.import_module(f"pliant.models.{MODELS[name].family}")
+    return family.build(name, **options)
+
+
+def load(name: str = "default", weights: str | Path | None = None, *, task: str = "track", **options: Any):
+    """The network ``name`` ready to run: weights loaded, eval mode.
+
+    name: a key of ``MODELS``, or "default": the best embedded network of ``task`` for this machine.
+    weights: a safetensors or PyTorch checkpoint; None takes the embedded file.
+    Raises ``UnknownNameError``, ``WeightsError`` (no embedded weights, or a file that does not fit: it says what
+    the file is, which keys are missing and which are unknown).
+    """
+    from pliant.weights import embedded, read_weights
+
+    if name == "default":
+        name = next((n for n in _DEFAULTS[task] if n in MODELS), _DEFAULTS[task][0])
+    network = build(name, **options)
+    path = Path(weights) if weights is not None else embedded(name, MODELS[name].weights)
+    read_weights(network, path, family=MODELS[name].family, name=name)
+    return network.eval()
