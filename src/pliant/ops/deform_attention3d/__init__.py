@@ -1,0 +1,1 @@
+"""Attention that looks at a few points of a space-time volume."""

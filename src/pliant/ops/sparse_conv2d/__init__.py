@@ -1,0 +1,1 @@
+"""A convolution that works only where its policy says so."""

@@ -1,0 +1,1 @@
+"""Backward bilinear warp by a field of displacements."""
