@@ -1,9 +1,10 @@
 """Run-length codes of masks as COCO and YouTube-VIS write them.
 
-A mask is read column by column, from the top; the code is the lengths of its runs, the first one of zeros (0 when
-the mask begins with a one): ``{"size": [height, width], "counts": [...]}``. In the compressed form ``counts`` is a
-string: from the fourth run on the difference to the run two before, cut into groups of five bits, lowest first, bit 5
-saying that more follow and bit 4 of the last being the sign, each group written as the character 48 + group.
+A mask is read column by column, from the top; the code is the lengths of its runs, the first one of zeros
+(0 when the mask begins with a one): ``{"size": [height, width], "counts": [...]}``. In the compressed form
+``counts`` is a string: from the fourth run on the difference to the run two before, cut into groups of five
+bits, lowest first, bit 5 saying that more follow and bit 4 of the last being the sign, each group written as
+the character 48 + group.
 
 Both forms are written and read exactly as pycocotools does; here without compiled code and in whole arrays.
 """
@@ -76,10 +77,10 @@ def decode(code: Mapping[str, Any]) -> np.ndarray:
     """The mask of a run-length code, bool [H, W].
 
     Args:
-        code: ``{"size": [H, W], "counts": ...}`` with counts a list of integers, or compressed as ``str`` or ``bytes``.
+        code: ``{"size": [H, W], "counts": ...}``, counts a list of integers, or compressed, text or bytes.
 
     Raises:
-        MaskError: the code is damaged: characters outside the alphabet, negative runs, or a sum other than H * W.
+        MaskError: the code is damaged: strange characters, negative runs, or a sum other than H * W.
     """
     height, width, counts = _read(code)
     values = np.arange(counts.size) % 2 == 1
@@ -118,7 +119,9 @@ def _decompress(text: str | bytes) -> np.ndarray:
     data = text.encode("ascii", "replace") if isinstance(text, str) else bytes(text)
     groups = np.frombuffer(data, np.uint8).astype(np.int64) - 48
     if groups.size and (groups.min() < 0 or groups.max() > 63 or groups[-1] & 32):
-        raise MaskError("a compressed run-length code is damaged: it is cut off or has characters that none can have.")
+        raise MaskError(
+            "a compressed run-length code is damaged: it is cut off or has characters that none can have."
+        )
     last = groups & 32 == 0
     ends = np.flatnonzero(last)
     starts = np.concatenate(([0], ends[:-1] + 1))[: ends.size]
@@ -136,7 +139,9 @@ def _read(code: Mapping[str, Any]) -> tuple[int, int, np.ndarray]:
     try:
         height, width = (int(value) for value in code["size"])
         counts = code["counts"]
-        counts = _decompress(counts) if isinstance(counts, (str, bytes)) else np.asarray(counts, np.int64).reshape(-1)
+        if isinstance(counts, (str, bytes)):
+            counts = _decompress(counts)
+        counts = np.asarray(counts, np.int64).reshape(-1)
     except MaskError:
         raise
     except (KeyError, TypeError, ValueError) as error:
