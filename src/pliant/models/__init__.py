@@ -26,7 +26,9 @@ class Model:
     summary: str
 
 
-MODELS: dict[str, Model] = {}
+MODELS: dict[str, Model] = {
+    "stcn": Model("spvos", "track", None, "STCN: dense memory matching, the network SpVOS stands on"),
+}
 
 # What "default" means, best first; a name counts when its weights are in the package.
 _DEFAULTS = {"track": ("spvos_small",), "salient": ("salient_small",)}

@@ -34,8 +34,11 @@ class TrackNetwork(Protocol):
     def start(self, image: Tensor, masks: Tensor) -> TrackState:
         """State after the first annotated frame. image [1, 3, H, W]; masks [K, H, W] in [0, 1]."""
 
-    def step(self, state: TrackState, image: Tensor) -> Tensor:
-        """Probabilities [K + 1, H, W], float32, sum 1 over rows, of the next frame."""
+    def step(self, state: TrackState, image: Tensor, *, memory_frame: bool = False) -> Tensor:
+        """Probabilities [K + 1, H, W], float32, sum 1 over rows, of the next frame.
+
+        ``memory_frame``: it will be given to ``memorize``, so networks that skip work compute it in full.
+        """
 
     def memorize(self, state: TrackState, image: Tensor, probabilities: Tensor, *, permanent: bool = False) -> None:
         """Add a frame to the memory. probabilities [K' + 1, H, W] with K' >= K: further objects join at the end.

@@ -1,1 +1,1 @@
-"""See the module names."""
+"""Holding implementations against each other: parity with official networks, and what tests share."""
