@@ -31,5 +31,8 @@ check: setup  ## style and import direction
 	$(BIN)/ruff check src tests benchmarks examples
 	$(BIN)/lint-imports
 
+build: setup  ## the native kernels of csrc/, into src/pliant
+	$(BIN)/python setup.py -q build_ext --inplace
+
 clean:  ## remove what the targets above made
 	rm -rf $(VENV) build *.egg-info src/*.egg-info

@@ -1,15 +1,73 @@
 """The primitives: tensors in, tensors out; no modules, no state.
 
-``OPERATORS`` is the one table: tests, benchmarks, ``pliant ops`` and the docs iterate over it.
+``OPERATORS`` is the one table: tests, benchmarks, ``pliant ops``, the GPU check and the docs iterate over it.
+A folder has the name of its operator, and here that name is the function; to reach a file of the folder write
+``from pliant.ops.deform_conv3d import cases``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+
+from pliant.ops.backend import use_backend
+from pliant.ops.case import Case
 from pliant.ops.deform_attention3d.op import deform_attention3d
+from pliant.ops.deform_conv3d import cases as _deform_conv3d_cases
+from pliant.ops.deform_conv3d.op import deform_conv3d
+from pliant.ops.deform_conv3d.reference import deform_conv as _deform_conv
+from pliant.ops.dynamic_dilated_conv3d import cases as _dynamic_dilated_conv3d_cases
+from pliant.ops.dynamic_dilated_conv3d.op import dynamic_dilated_conv3d
+from pliant.ops.dynamic_dilated_conv3d.reference import dynamic_dilated_conv as _dynamic_dilated_conv
 from pliant.ops.memory_readout.op import memory_readout
 from pliant.ops.sparse_conv2d.op import sparse_conv2d
 from pliant.ops.warp.op import warp
 
-__all__ = ["OPERATORS", "deform_attention3d", "memory_readout", "sparse_conv2d", "warp"]
+__all__ = [
+    "OPERATORS",
+    "Operator",
+    "deform_attention3d",
+    "deform_conv3d",
+    "dynamic_dilated_conv3d",
+    "memory_readout",
+    "sparse_conv2d",
+    "use_backend",
+    "warp",
+]
 
-OPERATORS: dict[str, object] = {}
+
+@dataclass(frozen=True)
+class Operator:
+    """A row of the table.
+
+    function: what people call. reference: the specification, arguments in the order of the registered schema.
+    cpu: the module of the native kernels or None. gpu: the name of the module of the Triton kernels or None.
+    cases: what is run in tests and benchmarks. formula: one line for tables. source: paper or definition.
+    """
+
+    function: Callable
+    reference: Callable
+    cases: tuple[Case, ...]
+    formula: str
+    source: str
+    cpu: ModuleType | None = None
+    gpu: str | None = None
+
+
+OPERATORS: dict[str, Operator] = {
+    "deform_conv3d": Operator(
+        deform_conv3d,
+        _deform_conv,
+        _deform_conv3d_cases.CASES,
+        formula="Y(u) = b + Σᵢ Wᵢ Mᵢ(u) X(u s − p + i d + offsetᵢ(u))",
+        source="Dai et al. 2017, Zhu et al. 2019, with a third axis",
+    ),
+    "dynamic_dilated_conv3d": Operator(
+        dynamic_dilated_conv3d,
+        _dynamic_dilated_conv,
+        _dynamic_dilated_conv3d_cases.CASES,
+        formula="Y(u) = b + Σᵢ Wᵢ Mᵢ(u) X(centre(u) + d (i − (k − 1)/2) D(u))",
+        source="Schmidt et al., D²Conv3D, WACV 2022, Eq. 3",
+    ),
+}

@@ -1,0 +1,1 @@
+"""Three-dimensional deformable convolution: free offsets, optional modulation."""
