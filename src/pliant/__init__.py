@@ -16,6 +16,7 @@ _PUBLIC = {
     "PliantError": "pliant.errors",
     "Tracker": "pliant.inference.tracker",
     "build": "pliant.models",
+    "evaluate": "pliant.evaluation",
     "load": "pliant.models",
     "mask_from_box": "pliant.video.boxes",
     "track": "pliant.inference.tracker",

@@ -1,1 +1,42 @@
-"""See the module names."""
+"""The official numbers: one file a protocol, its rules in plain words on top."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from pliant.errors import UnknownNameError
+from pliant.evaluation.report import Report
+
+__all__ = ["PROTOCOLS", "Report", "evaluate"]
+
+# protocol -> (module:function, the options that it takes besides jobs and progress)
+PROTOCOLS = {
+    "davis2016": ("pliant.evaluation.davis2016:evaluate_davis2016", ("split", "convention", "fixed")),
+    "davis2017": ("pliant.evaluation.davis2017:evaluate_davis2017", ("split", "fixed")),
+}
+
+
+def evaluate(protocol: str, gt: Any, results: Any, **options: Any) -> Report:
+    """Score results by a protocol.
+
+    Parameters
+    ----------
+    protocol:
+        A name of ``PROTOCOLS``.
+    gt, results:
+        Paths of ground truth and results; what they must hold is said in the protocol's module.
+    options:
+        What the protocol takes: ``split``, ``convention``, ``fixed``, ... and ``jobs``, ``progress`` for all.
+
+    >>> report = evaluate("davis2017", "DAVIS", "results")  # doctest: +SKIP
+    >>> report.summary["J&F-Mean"]  # doctest: +SKIP
+    """
+    if protocol not in PROTOCOLS:
+        raise UnknownNameError("protocol", protocol, PROTOCOLS)
+    place, known = PROTOCOLS[protocol]
+    for option in options:
+        if option not in (*known, "jobs", "progress"):
+            raise UnknownNameError(f"option of {protocol}", option, (*known, "jobs", "progress"))
+    module, function = place.split(":")
+    return getattr(importlib.import_module(module), function)(gt, results, **options)

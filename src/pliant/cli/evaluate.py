@@ -1,0 +1,119 @@
+"""``pliant evaluate``: score results by the rules of a benchmark."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pliant.evaluation import PROTOCOLS, Report, evaluate
+from pliant.evaluation.output import check_output, write_bytes
+
+__all__ = ["evaluate_command"]
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command("evaluate")
+@click.argument("protocol", type=click.Choice(list(PROTOCOLS)))
+@click.option("--gt", required=True, type=_PATH, help="Ground truth: root of the dataset, or its file.")
+@click.option("--results", required=True, type=_PATH, help="Folder or file of results.")
+@click.option("--set", "split", help="Split of the dataset.  [default: val]")
+@click.option("--convention", help="Which reading of the rules, where a protocol has several.")
+@click.option("--fixed", is_flag=True, default=None, help="Right numbers where the official tool has a bug.")
+@click.option("--json", "json_path", type=_PATH, help="Write everything, in full precision.")
+@click.option("--csv", "csv_path", type=_PATH, help="Write the official columns, in full precision.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Processes.  [default: one a core]")
+@click.option("-q", "--quiet", is_flag=True, help="Only the summary: no progress, no rows.")
+def evaluate_command(
+    protocol: str,
+    gt: Path,
+    results: Path,
+    json_path: Path | None,
+    csv_path: Path | None,
+    jobs: int | None,
+    quiet: bool,
+    **given: Any,
+) -> None:
+    """Score results by the rules of PROTOCOL."""
+    for path in (json_path, csv_path):
+        if path is not None:
+            check_output(path, gt, results)
+    options = {name: value for name, value in given.items() if value is not None}
+    refused = [name for name in options if name not in PROTOCOLS[protocol][1]]
+    if refused:
+        raise click.UsageError(f"--{refused[0].replace('split', 'set')} does not apply to {protocol}")
+    report = _run(protocol, gt, results, {**options, "jobs": jobs}, quiet)
+    _print(report, quiet)
+    for path, text in ((json_path, report.to_json), (csv_path, report.to_csv)):
+        if path is not None:
+            write_bytes(path, text().encode())
+            click.echo(f"written: {path}")
+
+
+def _run(protocol: str, gt: Path, results: Path, options: dict[str, Any], quiet: bool) -> Report:
+    """Evaluate under a progress bar, which goes away when it is done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} frames"),
+    )
+    with Progress(
+        *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True, disable=quiet
+    ) as bar:
+        task = bar.add_task(protocol, total=None)
+        return evaluate(
+            protocol,
+            gt,
+            results,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            **options,
+        )
+
+
+def _print(report: Report, quiet: bool) -> None:
+    """The numbers as a table with a row a sequence and the mean, then what to know about them."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if not console.is_terminal:  # into a file or a pipe every column goes whole
+        console = Console(width=200)
+    convention = f", convention {report.convention}" if report.convention else ""
+    rows = {} if quiet else _rows(report)
+    table = Table(
+        title=f"{report.protocol}{convention}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    table.add_column("", no_wrap=True)
+    for name in report.summary:
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, row in rows.items():
+        table.add_row(name, *(_number(row.get(column)) for column in report.summary))
+    table.add_row("all", *(_number(value) for value in report.summary.values()), style="bold")
+    console.print(table)
+    for sentence in report.to_dict()["warnings"]:
+        console.print(f"warning: {sentence}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+
+def _rows(report: Report) -> dict[str, dict[str, Any]]:
+    """The rows of the table: sequences, or whatever parts the protocol has."""
+    rows = report.sequences or report.objects
+    return {
+        name: {**row, "J&F-Mean": (row["J-Mean"] + row["F-Mean"]) / 2} if "J-Mean" in row else row
+        for name, row in rows.items()
+    }
+
+
+def _number(value: Any) -> str:
+    """A number as the tables of papers have it."""
+    if value is None:
+        return ""
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.4f}" if math.isfinite(value) else "null"

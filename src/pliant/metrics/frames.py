@@ -1,0 +1,123 @@
+"""J and F of every object of a frame, from two label maps, fast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pliant.metrics.bitmaps import Box, Packed, Window, dilate, f_measure, pack, union_box
+from pliant.metrics.contours import contour_radius
+
+__all__ = ["frame_scores", "mask_scores", "pair_scores", "present_ids"]
+
+
+def frame_scores(
+    prediction: np.ndarray, truth: np.ndarray, ids: Sequence[int], radius: int | None = None
+) -> tuple[list[float], list[float]]:
+    """J and F of each object in one frame, two lists in the order of ``ids``.
+
+    Parameters
+    ----------
+    prediction, truth:
+        Label maps [H, W] of integers, compared id by id.
+    ids:
+        The objects; an id that neither map holds scores 1 and 1.
+    radius:
+        As in :func:`pliant.metrics.contours.contour_accuracy`.
+
+    Equals :func:`~pliant.metrics.regions.region_similarity` and
+    :func:`~pliant.metrics.contours.contour_accuracy` of ``prediction == id`` and ``truth == id``, bit for
+    bit.
+    """
+    scores = [mask_scores(prediction == number, truth == number, radius) for number in ids]
+    return [j for j, _ in scores], [f for _, f in scores]
+
+
+def mask_scores(prediction: np.ndarray, truth: np.ndarray, radius: int | None = None) -> tuple[float, float]:
+    """J and F of two masks [H, W] bool."""
+    if prediction.shape != truth.shape:
+        raise ValueError(f"prediction is {prediction.shape}, truth is {truth.shape}; sizes must agree")
+    radius = contour_radius(*truth.shape) if radius is None else radius
+    packed = pack(prediction), pack(truth)
+    box = union_box(mask.box for mask in packed)
+    if box is None:
+        return 1.0, 1.0
+    window = Window(box, truth.shape, radius)
+    p, t = (window.bits(mask) for mask in packed)
+    j = (p & t).bit_count() / (p | t).bit_count()
+    p, t = window.boundary(p), window.boundary(t)
+    if p == t:  # nothing to dilate: both boundaries lie within any distance of each other
+        return j, 1.0
+    return j, f_measure(p, t, dilate(p, window.stride, radius), dilate(t, window.stride, radius))
+
+
+def pair_scores(
+    prediction: np.ndarray, truth: np.ndarray, proposals: int, objects: int, void: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """J and F of every proposal 1..``proposals`` with every object 1..``objects``, two arrays [proposals,
+    objects].
+
+    Parameters
+    ----------
+    prediction, truth:
+        Label maps [H, W] of integers.
+    void:
+        [H, W] bool, pixels that are taken out of both maps first; so the edge of the void can become a
+        boundary of the masks it cuts, in both.
+    """
+    if void is not None:
+        prediction, truth = np.where(void, 0, prediction), np.where(void, 0, truth)
+    radius = contour_radius(*truth.shape)
+    rows = [pack(prediction == number) for number in range(1, proposals + 1)]
+    columns = [pack(truth == number) for number in range(1, objects + 1)]
+    box = union_box(mask.box for mask in rows + columns)
+    j, f = np.ones((proposals, objects)), np.ones((proposals, objects))
+    if box is None:
+        return j, f
+    window = Window(box, truth.shape, radius)
+    rows = [_Outlined.of(mask, window, radius) for mask in rows]
+    columns = [_Outlined.of(mask, window, radius) for mask in columns]
+    for q, proposal in enumerate(rows):
+        for k, target in enumerate(columns):
+            j[q, k], f[q, k] = proposal.scores(target)
+    return j, f
+
+
+class _Outlined:
+    """A mask in a window, its boundary, the boundary dilated, and how many pixels each has."""
+
+    __slots__ = ("bits", "bottom", "boundary", "near", "pixels", "top")
+
+    @classmethod
+    def of(cls, packed: Packed, window: Window, radius: int) -> _Outlined:
+        self = cls()
+        box = packed.box or Box(window.top, window.top, window.left, window.left)
+        self.bits = window.bits(packed)
+        self.boundary = window.boundary(self.bits)
+        # Rows above the mask are shifted out before dilating and in again after it: they cost as much as
+        # others.
+        above = max(box.top - 1 - radius - window.top, 0) * window.stride
+        self.near = dilate(self.boundary >> above, window.stride, radius) << above
+        self.pixels = self.bits.bit_count()
+        # Rows that the dilated boundary can touch.
+        self.top, self.bottom = box.top - 1 - radius, box.bottom + radius
+        return self
+
+    def scores(self, other: _Outlined) -> tuple[float, float]:
+        """J and F of this proposal with an object."""
+        if not self.pixels and not other.pixels:
+            return 1.0, 1.0
+        if self.pixels and other.pixels and (self.bottom < other.top or other.bottom < self.top):
+            return 0.0, 0.0 if self.boundary or other.boundary else 1.0
+        both = (self.bits & other.bits).bit_count()
+        return both / (self.pixels + other.pixels - both), f_measure(
+            self.boundary, other.boundary, self.near, other.near
+        )
+
+
+def present_ids(labels: np.ndarray) -> list[int]:
+    """The values other than 0 in a label map [H, W] uint8, rising."""
+    present = np.zeros(256, bool)
+    present[labels.ravel()] = True
+    return [number for number in range(1, 256) if present[number]]
