@@ -139,8 +139,8 @@ class TestSize:
         given = read_masks(tmp_path / "first.png", size=(120, 180))
         assert np.array_equal(only(given), np.kron(two, np.ones((3, 3), np.uint8)))
         assert given.warnings == [
-            f"the mask of frame 0 in {tmp_path / 'first.png'} is 60 x 40 pixels and was resized to 180 x 120, "
-            "the size of the video."
+            f"the mask of frame 0 in {tmp_path / 'first.png'} is 60 x 40 pixels and was resized to 180 x 120"
+            ", the size of the video."
         ]
 
     def test_resizing_takes_the_nearest_centre(self):
@@ -151,7 +151,7 @@ class TestSize:
     def test_another_aspect_ratio_is_an_error(self, tmp_path, two):
         write_mask(tmp_path / "first.png", two)
         with pytest.raises(
-            MaskError, match="is 60 x 40 pixels, the video 60 x 60: another aspect ratio; mark a"
+            MaskError, match="is 60 x 40 pixels, the video 60 x 60: another aspect"
         ):
             read_masks(tmp_path / "first.png", size=(60, 60))
 
@@ -164,7 +164,7 @@ class TestSize:
         two[0, 0] = 3
         write_mask(tmp_path / "first.png", two)
         with pytest.raises(
-            MaskError, match=r"object 3 in the mask of frame 0 .* vanishes when the mask"
+            MaskError, match=r"object 3 in .* vanishes when the mask"
         ):
             read_masks(tmp_path / "first.png", size=(10, 15))
 
