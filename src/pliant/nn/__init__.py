@@ -1,1 +1,29 @@
-"""See the module names."""
+"""Layers over the primitives: what people put in their own networks."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+# Public name -> the module that defines it; imported at first use.
+_PUBLIC = {
+    "ASPP3d": "pliant.nn.aspp",
+    "DeformConv2d": "pliant.nn.deform_conv",
+    "DeformConv3d": "pliant.nn.deform_conv",
+    "DynamicDilatedConv3d": "pliant.nn.dynamic_dilated_conv",
+    "OutOfBounds": "pliant.nn.out_of_bounds",
+}
+
+__all__ = list(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'pliant.nn' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

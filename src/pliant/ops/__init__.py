@@ -14,6 +14,8 @@ from types import ModuleType
 from pliant.ops.backend import use_backend
 from pliant.ops.case import Case
 from pliant.ops.deform_attention3d.op import deform_attention3d
+from pliant.ops.deform_conv2d import cases as _deform_conv2d_cases
+from pliant.ops.deform_conv2d.op import deform_conv2d
 from pliant.ops.deform_conv3d import cases as _deform_conv3d_cases
 from pliant.ops.deform_conv3d.op import deform_conv3d
 from pliant.ops.deform_conv3d.reference import deform_conv as _deform_conv
@@ -28,6 +30,7 @@ __all__ = [
     "OPERATORS",
     "Operator",
     "deform_attention3d",
+    "deform_conv2d",
     "deform_conv3d",
     "dynamic_dilated_conv3d",
     "memory_readout",
@@ -56,6 +59,13 @@ class Operator:
 
 
 OPERATORS: dict[str, Operator] = {
+    "deform_conv2d": Operator(
+        deform_conv2d,
+        _deform_conv,
+        _deform_conv2d_cases.CASES,
+        formula="Y(u) = b + Σᵢ Wᵢ Mᵢ(u) X(u s − p + i d + offsetᵢ(u))",
+        source="Dai et al. 2017, Zhu et al. 2019",
+    ),
     "deform_conv3d": Operator(
         deform_conv3d,
         _deform_conv,

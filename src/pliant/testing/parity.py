@@ -26,6 +26,7 @@ __all__ = ["FIXTURES", "Comparison", "compare", "cut", "main", "read_manifest"]
 
 # fixture -> module below pliant.testing.fixtures
 FIXTURES = {
+    "d2conv3d_layers": "d2conv3d_layers",
     "d2conv3d_loss": "lovasz",
     "stcn": "stcn",
 }
