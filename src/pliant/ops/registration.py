@@ -48,7 +48,9 @@ def register(
     def forward(*values):
         *values, backend = values
         kernels = _kernels(name, backend, values, cpu, gpu)
-        return reference(*values) if kernels is None else kernels.forward(*values)
+        if kernels is None:
+            return _laid_out(reference(*values), fake(*values))
+        return kernels.forward(*values)
 
     def backward(gradient, *values):
         *values, backend, needed = values
@@ -120,4 +122,11 @@ def _backward_by_autograd(
     with torch.enable_grad():
         output = reference(*values)
     found = torch.autograd.grad(output, wanted, gradient, allow_unused=True, materialize_grads=True)
-    return [g.clone(memory_format=torch.preserve_format) for g in found]
+    return [_laid_out(g, torch.empty_like(value)) for g, value in zip(found, wanted)]
+
+
+def _laid_out(value: Tensor, empty: Tensor) -> Tensor:
+    """``value`` in the strides of ``empty``: what the shape function promised, and never memory of an
+    argument.
+    """
+    return empty.copy_(value)
