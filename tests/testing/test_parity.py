@@ -15,7 +15,7 @@ from pliant.testing.fill import fill, load_filled, made_input
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-@pytest.mark.parametrize("fixture", ["d2conv3d_layers", "stcn"])
+@pytest.mark.parametrize("fixture", sorted(parity.FIXTURES))
 def test_official_network(fixture, dtype):
     results = list(parity.compare(shared("parity", fixture), dtype))
     assert results

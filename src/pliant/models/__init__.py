@@ -28,6 +28,7 @@ class Model:
 
 MODELS: dict[str, Model] = {
     "stcn": Model("spvos", "track", None, "STCN: dense memory matching, the network SpVOS stands on"),
+    "xmem": Model("xmem", "track", None, "XMem: sensory, working and long-term memory, for long videos"),
 }
 
 # What "default" means, best first; a name counts when its weights are in the package.

@@ -29,6 +29,7 @@ FIXTURES = {
     "d2conv3d_layers": "d2conv3d_layers",
     "d2conv3d_loss": "lovasz",
     "stcn": "stcn",
+    "xmem": "xmem",
 }
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 

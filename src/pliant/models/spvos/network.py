@@ -18,7 +18,7 @@ from pliant.models.backbones.resnet import ResNet18Trunk, ResNet50Trunk
 from pliant.models.spvos.aggregation import aggregate
 from pliant.models.spvos.memory import Memory
 
-__all__ = ["STCN", "Features", "TrackingState", "others_of"]
+__all__ = ["STCN", "Features", "TrackingState", "check_image", "others_of"]
 
 
 @dataclass(slots=True)
@@ -137,7 +137,7 @@ class STCN(nn.Module):
 
     def encode_key(self, image: Tensor) -> Features:
         """Query encoder Q. image [N, 3, H, W], normalised, H and W multiples of 16."""
-        _check_image(image, self.stride)
+        check_image(image, self.stride)
         f16, f8, f4 = self.key_encoder(image)
         return Features(self.key_proj(f16), self.key_comp(f16), f16, f8, f4)
 
@@ -162,6 +162,8 @@ class STCN(nn.Module):
 
         ``memory_frame`` changes nothing here: a dense network computes every frame in full.
         """
+        if not state.memory.objects:
+            return image.new_ones(1, *image.shape[2:])
         features = self._features(state, image)
         readout = state.memory.read(features.key, self.top_k)
         logits = self.decode(readout, features)[:, 0]
@@ -185,6 +187,8 @@ class STCN(nn.Module):
                 f"probabilities has {len(probabilities)} rows, expected at least {state.memory.objects + 1}: "
                 f"the background and the {state.memory.objects} objects known"
             )
+        if len(probabilities) == 1:
+            return
         features = self._features(state, image)
         masks = probabilities[1:, None].to(image.dtype)
         kind = "permanent" if permanent else "temporary" if temporary else "kept"
@@ -204,7 +208,7 @@ class STCN(nn.Module):
         return state.features
 
 
-def _check_image(image: Tensor, stride: int) -> None:
+def check_image(image: Tensor, stride: int) -> None:
     if image.ndim != 4 or image.shape[1] != 3:
         raise ValueError(f"image must be [N, 3, H, W], got {list(image.shape)}")
     if image.shape[2] % stride or image.shape[3] % stride:
