@@ -7,14 +7,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import shared
 
+from conftest import shared
 from pliant.datasets.unlabelled import FrameFolder, FramePairs, find_shots, find_sources
 from pliant.errors import DatasetError
 
 
 def scene(seed: int, frames: int, size: tuple[int, int] = (48, 64), speed: int = 2) -> np.ndarray:
-    """[T, H, W, 3]: a camera that pans over a smooth random picture; frame t shows it from column speed * t on."""
+    """[T, H, W, 3]: a camera that pans over a smooth random picture; frame t shows it from column speed * t
+    on.
+    """
     random = np.random.default_rng(seed)
     wide = np.clip(random.integers(0, 256, 3) + random.integers(-50, 51, (6, 24, 3)), 0, 255).astype(np.uint8)
     wide = cv2.resize(wide, (size[1] + speed * frames, size[0]), interpolation=cv2.INTER_CUBIC)
@@ -57,7 +59,16 @@ def test_cuts_are_found_and_fast_motion_is_none():
 
 
 def test_cuts_between_real_sequences():
-    names = ("blackswan", "car-shadow", "drift-chicane", "dog", "libby", "camel", "bmx-trees", "horsejump-high")
+    names = (
+        "blackswan",
+        "car-shadow",
+        "drift-chicane",
+        "dog",
+        "libby",
+        "camel",
+        "bmx-trees",
+        "horsejump-high",
+    )
     sequences, ends = [], []
     for name in names:
         folder = shared("data", "davis-dev", "JPEGImages", "480p", name)
@@ -107,12 +118,17 @@ def test_an_item_is_the_same_whenever_it_is_asked_for(clips: FrameFolder):
 
 
 def pan(item: dict) -> int:
-    """By how many columns the reference shows more to the left (negative: right); the pictures pan, 2 a frame."""
+    """By how many columns the reference shows more to the left (negative: right); the pictures pan, 2 a
+    frame.
+    """
     target, reference = item["target"].astype(int), item["reference"].astype(int)
     size = target.shape[-1]
     errors = {}
     for shift in range(-8, 9):
-        a, b = target[..., max(0, -shift) : size - max(0, shift)], reference[..., max(0, shift) : size - max(0, -shift)]
+        a, b = (
+            target[..., max(0, -shift) : size - max(0, shift)],
+            reference[..., max(0, shift) : size - max(0, -shift)],
+        )
         errors[shift] = np.abs(a - b).mean()
     return min(errors, key=errors.get)
 

@@ -1,13 +1,15 @@
-"""Pairs of frames from video without labels: any folder of clips, decoded once, cut into shots, drawn by index.
+"""Pairs of frames from video without labels: any folder of clips, decoded once, cut into shots, drawn by
+index.
 
 ``FrameFolder`` finds videos and image sequences below a folder and keeps their frames small in a cache;
-``FramePairs`` draws pairs of neighbouring frames from them. No mask is ever read: a folder beside the images stays
-unopened unless its own images form a sequence of their own.
+``FramePairs`` draws pairs of neighbouring frames from them. No mask is ever read: a folder beside the images
+stays unopened unless its own images form a sequence of their own.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -23,7 +25,8 @@ from pliant.errors import DatasetError, SourceError
 
 __all__ = ["FrameFolder", "FramePairs", "default_cache", "find_shots", "find_sources"]
 
-_VIDEOS = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mxf", ".ogv", ".ts", ".webm", ".wmv"}
+_VIDEOS = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"}
+_MASKS = {"annotations", "labels", "masks"}
 _IMAGES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 _THUMBNAIL = (32, 18)  # columns and rows on which cuts are looked for
 # JPEG in the cache, colours at full resolution: they are what is learnt from.
@@ -47,7 +50,7 @@ def find_sources(folder: str | Path) -> list[Path]:
         raise DatasetError(f"{folder} is not a folder: give one that holds video files or image sequences.")
     sources = []
     for place, folders, files in os.walk(folder):
-        folders[:] = sorted(f for f in folders if f.lower() not in ("annotations", "masks", "labels") and f[0] != ".")
+        folders[:] = sorted(name for name in folders if name.lower() not in _MASKS and name[0] != ".")
         suffixes = [(name, Path(name).suffix.lower()) for name in sorted(files)]
         sources += [Path(place, name) for name, suffix in suffixes if suffix in _VIDEOS]
         if sum(suffix in _IMAGES for _, suffix in suffixes) >= 2:
@@ -60,9 +63,9 @@ def find_sources(folder: str | Path) -> list[Path]:
 def find_shots(thumbnails: np.ndarray) -> list[tuple[int, int]]:
     """First and last + 1 frame of every shot, by sudden changes of both picture and colours.
 
-    thumbnails: [T, h, w, 3] uint8. A cut is where the mean difference exceeds 15 of 255 and more than 18 % of the
-    pixels change their colour bin (of 4 x 4 x 4). Frames of 23 real clips, some shaking and fast, reach 21 and 11 %;
-    of two unrelated frames 98 in 100 exceed 38 and 31 %. A flash becomes a shot of its own.
+    thumbnails: [T, h, w, 3] uint8. A cut is where the mean difference exceeds 15 of 255 and more than 18 % of
+    the pixels change their colour bin (of 4 x 4 x 4). Frames of 23 real clips, some shaking and fast, reach
+    21 and 11 %; of two unrelated frames 98 in 100 exceed 38 and 31 %. A flash becomes a shot of its own.
     """
     count = len(thumbnails)
     if count < 2:
@@ -74,7 +77,7 @@ def find_shots(thumbnails: np.ndarray) -> list[tuple[int, int]]:
     moved = np.abs(np.diff(counts, axis=0)).sum(1) / (2 * bins[0].size)
     cuts = np.flatnonzero((change > 15) & (moved > 0.18)) + 1
     edges = [0, *cuts.tolist(), count]
-    return list(zip(edges[:-1], edges[1:]))
+    return list(itertools.pairwise(edges))
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,8 @@ class _Clip:
 class FrameFolder:
     """All clips below a folder with their frames at ``short_side``, decoded once into ``cache``.
 
-    folder: see ``find_sources``. short_side: pixels of the shorter side of the kept frames (smaller ones stay).
+    folder: see ``find_sources``. short_side: pixels of the shorter side of the kept frames (smaller ones
+    stay).
     report: called with (sources done, sources in all, name of the next) while decoding.
     A file that cannot be read is left out with a warning; raises DatasetError if no pair of frames remains.
     """
@@ -127,7 +131,8 @@ class FrameFolder:
 
     def __repr__(self) -> str:
         frames = sum(len(clip.ends) for clip in self._clips)
-        return f"FrameFolder({str(self.folder)!r}: {len(self._clips)} clips, {len(self.shots)} shots, {frames} frames)"
+        parts = f"{len(self._clips)} clips, {len(self.shots)} shots, {frames} frames"
+        return f"FrameFolder({str(self.folder)!r}: {parts})"
 
     def frame(self, clip: int, index: int) -> np.ndarray:
         """Frame ``index`` of clip ``clip``: [H, W, 3] uint8 RGB."""
@@ -144,14 +149,18 @@ def _cached(source: Path, short_side: int, cache: Path) -> _Clip:
 
 
 def _fingerprint(source: Path, short_side: int) -> str:
-    files = [source] if source.is_file() else sorted(p for p in source.iterdir() if p.suffix.lower() in _IMAGES)
+    files = [source]
+    if source.is_dir():
+        files = sorted(path for path in source.iterdir() if path.suffix.lower() in _IMAGES)
     facts = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
     text = json.dumps([_FORMAT, short_side, str(source.resolve()), facts])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _decode(source: Path, short_side: int, data: Path, index: Path) -> None:
-    """Write the frames of ``source`` to ``data`` and what is known of them to ``index``, which marks them complete."""
+    """Write the frames of ``source`` to ``data`` and what is known of them to ``index``, which marks them
+    complete.
+    """
     ends, thumbnails = [], []
     data.parent.mkdir(parents=True, exist_ok=True)
     temporary = data.with_suffix(f".{os.getpid()}.tmp")
@@ -172,7 +181,7 @@ def _decode(source: Path, short_side: int, data: Path, index: Path) -> None:
 
 
 def _small_frames(source: Path, short_side: int) -> Iterator[np.ndarray]:
-    size: tuple[int, int] | None = None  # columns, rows; images of other sizes in a folder take that of the first
+    size: tuple[int, int] | None = None  # columns, rows, of the first frame and so of all
     for frame in video.read(source):
         if size is None:
             scale = min(1.0, short_side / min(frame.image.shape[:2]))
@@ -183,15 +192,19 @@ def _small_frames(source: Path, short_side: int) -> Iterator[np.ndarray]:
 class FramePairs:
     """Map-style dataset of frame pairs of one shot: item ``index`` is the same whenever it is asked for.
 
-    frames: where from; a shot is drawn in proportion to its frames. length: items in all; the position of an index
-    among them is the progress of the curriculum. size: side of the square crops, the same for both frames.
-    max_gap: largest distance in frames. Pairs are neighbours for the first third of the items, then 1..max_gap apart.
+    frames: where from; a shot is drawn in proportion to its frames. length: items in all; the position of an
+    index among them is the progress of the curriculum. size: side of the square crops, the same for both
+    frames.
+    max_gap: largest distance in frames. Pairs are neighbours for the first third of the items, then
+    1..max_gap apart.
 
-    Item: ``target`` and ``reference``, uint8 [3, size, size], RGB; ``index``. Pairs whose mean difference is below
-    0.5 of 255 teach nothing and are drawn again, up to eight times.
+    Item: ``target`` and ``reference``, uint8 [3, size, size], RGB; ``index``. Pairs whose mean difference is
+    below 0.5 of 255 teach nothing and are drawn again, up to eight times.
     """
 
-    def __init__(self, frames: FrameFolder, length: int, size: int = 256, max_gap: int = 3, seed: int = 0) -> None:
+    def __init__(
+        self, frames: FrameFolder, length: int, size: int = 256, max_gap: int = 3, seed: int = 0
+    ) -> None:
         self.frames, self.length, self.size, self.max_gap, self.seed = frames, length, size, max_gap, seed
         lengths = np.array([last - first for _, first, last in frames.shots], np.float64)
         self._share = lengths.cumsum() / lengths.sum()
@@ -224,7 +237,9 @@ class FramePairs:
 
 
 def _crop(image: np.ndarray, size: int, place: np.ndarray, flip: bool) -> np.ndarray:
-    """A square of ``size`` at ``place`` (0..1 of the room there is); an image with a side below it is enlarged."""
+    """A square of ``size`` at ``place`` (0..1 of the room there is); an image with a side below it is
+    enlarged.
+    """
     height, width = image.shape[:2]
     if min(height, width) < size:
         scale = size / min(height, width)

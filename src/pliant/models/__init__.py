@@ -27,6 +27,7 @@ class Model:
 
 
 MODELS: dict[str, Model] = {
+    "rpmnet": Model("rpmnet", "track", None, "RPM-Net: matching learnt from video without labels"),
     "stcn": Model("spvos", "track", None, "STCN: dense memory matching, the network SpVOS stands on"),
     "xmem": Model("xmem", "track", None, "XMem: sensory, working and long-term memory, for long videos"),
 }

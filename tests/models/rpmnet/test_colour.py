@@ -7,7 +7,8 @@ import torch
 
 from pliant.models.rpmnet import colour
 
-# sRGB -> Lab as published for D65 and the 2 degree observer (to 0.01 where the white point is (0.95047, 1, 1.08883)).
+# sRGB -> Lab as published for D65 and the 2 degree observer (to 0.01 where the white point is (0.95047, 1,
+# 1.08883)).
 KNOWN = {
     (255, 255, 255): (100.0, 0.0, 0.0),
     (0, 0, 0): (0.0, 0.0, 0.0),

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pliant import ops
 from pliant.errors import UnknownNameError
 from pliant.models import rpmnet
-from pliant.models.rpmnet.network import DeformableConv, Embedding, Matching, reduce
+from pliant.models.rpmnet.network import Embedding, Matching, reduce
 from pliant.models.rpmnet.presets import PAPER, PRESETS
 
 
@@ -38,7 +38,9 @@ def test_table_1_line_by_line():
     lines = printed_lines(embedding)
     shapes: dict[int, tuple[int, ...]] = {}
     for number, module in enumerate(lines, 1):
-        module.register_forward_hook(lambda m, i, output, n=number: shapes.update({n: tuple(output.shape[1:])}))
+        module.register_forward_hook(
+            lambda m, i, output, n=number: shapes.update({n: tuple(output.shape[1:])})
+        )
     with torch.no_grad():
         embedding(torch.randn(1, 3, 128, 192))
     assert len(lines) == 105
@@ -54,7 +56,9 @@ def test_lines_106_to_109():
     outputs = []
     for layer in matching.layers:
         layer.register_forward_hook(lambda m, i, output: outputs.append(tuple(output.shape[1:])))
-        layer.offset.register_forward_hook(lambda m, i, output: outputs.append(tuple(output.shape[1:])))
+        layer.deform_params.register_forward_hook(
+            lambda m, i, output: outputs.append(tuple(output.shape[1:]))
+        )
     offset = matching(torch.randn(1, 32, 6, 7), torch.randn(1, 32, 6, 7))
     assert outputs == [(18, 6, 7), (32, 6, 7), (18, 6, 7), (16, 6, 7), (18, 6, 7), (2, 6, 7)]
     assert ops.warp(torch.rand(1, 3, 6, 7), offset).shape == (1, 3, 6, 7)  # a reference image
@@ -116,13 +120,15 @@ def test_standard_stem_has_the_keys_and_shapes_of_an_ordinary_resnet():
     assert state["conv1.weight"].shape == (64, 3, 7, 7)
     assert state["layer1.0.conv1.weight"].shape == (64, 64, 1, 1)
     assert state["layer1.0.downsample.0.weight"].shape == (256, 64, 1, 1)
-    backbone = [p.numel() for name, p in Embedding(50, "standard").named_parameters() if not name.startswith("up")]
+    backbone = [
+        p.numel() for name, p in Embedding(50, "standard").named_parameters() if not name.startswith("up")
+    ]
     assert sum(backbone) == 23_508_032  # ResNet-50 without its classifier
 
 
 def test_zero_offsets_give_the_downsampled_reference():
     network = rpmnet.build().eval()
-    torch.nn.init.zeros_(network.matching.layers[-1].weight)
+    torch.nn.init.zeros_(network.matching.layers[-1].deform_conv.weight)
     reference = torch.rand(1, 3, 64, 72)
     with torch.no_grad():
         offset, back = network(torch.rand(1, 3, 64, 72), reference)
@@ -151,19 +157,19 @@ def test_integer_offsets_give_exact_shifts(shift: tuple[int, int]):
 def test_deformable_matching_starts_as_standard_matching_with_the_same_weights():
     deformable, standard = Matching("deformable"), Matching("standard")
     for layer, plain in zip(deformable.layers, standard.layers):
-        plain.load_state_dict({"weight": layer.weight, "bias": layer.bias})
+        plain.load_state_dict(layer.deform_conv.state_dict())
     a, b = torch.randn(2, 1, 32, 10, 12)
     torch.testing.assert_close(deformable(a, b), standard(a, b))
 
 
 @pytest.mark.parametrize("rate", [3, 6, 9])
 def test_a_deformable_layer_contains_the_dilated_one(rate: int):
-    layer = DeformableConv(4, 5)
-    torch.nn.init.normal_(layer.weight)
+    layer = Matching().layers[0]
     taps = [((i - 1) * (rate - 1), (j - 1) * (rate - 1)) for i in range(3) for j in range(3)]
-    layer.offset.bias.data = torch.tensor(taps, dtype=torch.float32).flatten()
-    x = torch.randn(1, 4, 20, 21)
-    torch.testing.assert_close(layer(x), F.conv2d(x, layer.weight, padding=rate, dilation=rate), atol=1e-5, rtol=1e-5)
+    layer.deform_params.bias.data = torch.tensor(taps, dtype=torch.float32).flatten()
+    x = torch.randn(1, 64, 20, 21)
+    dilated = F.conv2d(x, layer.deform_conv.weight, padding=rate, dilation=rate)
+    torch.testing.assert_close(layer(x), dilated, atol=1e-4, rtol=1e-4)
 
 
 def test_swapping_the_frames_swaps_the_answers():

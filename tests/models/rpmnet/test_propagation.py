@@ -17,7 +17,7 @@ def network(still: bool = False, **options) -> rpmnet.RPMNet:
     """Random weights with offsets of some cells; ``still``: all offsets are zero."""
     torch.manual_seed(3)
     net = rpmnet.build(**options).eval()
-    torch.nn.init.normal_(net.matching.layers[-1].weight, std=0 if still else 0.1)
+    torch.nn.init.normal_(net.matching.layers[-1].deform_conv.weight, std=0 if still else 0.1)
     return net
 
 
@@ -73,7 +73,7 @@ def test_without_motion_the_table_mode_blurs_only_once():
 
 def test_a_constant_offset_shifts_masks_by_whole_pixels():
     net, masks = network(still=True), one_hot(1, (64, 80))
-    net.matching.layers[-1].bias.copy_(torch.tensor([1.0, -2.0]))  # cells of 4 pixels
+    net.matching.layers[-1].deform_conv.bias.copy_(torch.tensor([1.0, -2.0]))  # cells of 4 pixels
     state = net.start(images(1, (64, 80))[0], masks)
     moved = net.step(state, images(1, (64, 80))[0])[1]
     assert torch.equal(moved[:60, 8:], masks[0, 4:, :72])

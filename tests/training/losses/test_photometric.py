@@ -46,13 +46,18 @@ def test_the_true_shift_costs_less_than_any_other(kind: str):
     for dy in (-1, 0, 1, 2):
         for dx in (-3, -2, -1, 0):
             offset = shifted(target, dy, dx)
-            costs[dy, dx] = loss.masked_mean(loss.colour_loss(target, reference, offset, kind), loss.in_view(offset))
+            costs[dy, dx] = loss.masked_mean(
+                loss.colour_loss(target, reference, offset, kind), loss.in_view(offset)
+            )
     assert min(costs, key=costs.get) == (1, -2) and costs[1, -2] < 1e-6
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_reach_the_offsets(kind: str):
-    target, reference = colours(1, 2, 4, 5, dtype=torch.float64), colours(1, 2, 4, 5, seed=1, dtype=torch.float64)
+    target, reference = (
+        colours(1, 2, 4, 5, dtype=torch.float64),
+        colours(1, 2, 4, 5, seed=1, dtype=torch.float64),
+    )
     offset = (colours(1, 2, 4, 5, seed=2, dtype=torch.float64) * 0.4).requires_grad_()
     assert torch.autograd.gradcheck(lambda o: loss.colour_loss(target, reference, o, kind), offset)
 

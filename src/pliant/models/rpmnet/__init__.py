@@ -1,4 +1,4 @@
-"""RPM-Net: follows masks with what it learnt from video without labels (Kim et al., WACV 2020, supplement)."""
+"""RPM-Net: follows masks with what it learnt from video without labels (Kim et al., WACV 2020)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ __all__ = ["PRESETS", "Preset", "RPMNet", "build"]
 def build(name: str = "rpmnet", **options: Any) -> RPMNet:
     """The network of preset ``name`` with random weights; ``options`` replace fields of the preset.
 
-    Raises UnknownNameError for a preset or an option that does not exist, ValueError for a value that cannot be built.
+    Raises UnknownNameError for a preset or an option that does not exist, ValueError for a value that cannot
+    be built.
     """
     if name not in PRESETS:
         raise UnknownNameError("preset of rpmnet", name, PRESETS)

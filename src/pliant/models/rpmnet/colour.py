@@ -1,7 +1,7 @@
 """Colours as RPM-Net sees and reconstructs them: Lab or RGB, each channel about -1 to 1, 0 for "not known".
 
-The supplement says "only color information"; the spaces and scales are ours. Lab (scaled as in MAST) keeps brightness,
-which light changes, apart from the two colour channels, which it changes less.
+The supplement says "only color information"; the spaces and scales are ours. Lab (scaled as in MAST) keeps
+brightness, which light changes, apart from the two colour channels, which it changes less.
 """
 
 from __future__ import annotations

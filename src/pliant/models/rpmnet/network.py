@@ -1,5 +1,6 @@
-"""RPM-Net after the layer table of the supplement: ``Embedding`` (layers 1 to 105), ``Matching`` (106 to 108) and
-``RPMNet``, which joins them and warps (109). Choices that the table leaves open are in README.md, each with its reason.
+"""RPM-Net after the layer table of the supplement: ``Embedding`` (layers 1 to 105), ``Matching`` (106 to 108)
+and ``RPMNet``, which joins them and warps (109). Choices that the table leaves open are in README.md, each
+with its reason.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from pliant import ops
 from pliant.models.rpmnet import colour, propagation
 from pliant.models.rpmnet.presets import Preset
 from pliant.models.rpmnet.propagation import PropagationState
+from pliant.nn.deform_conv import DeformConv2d
 
-__all__ = ["BasicBlock", "Bottleneck", "DeformableConv", "Embedding", "Matching", "RPMNet", "reduce"]
+__all__ = ["BasicBlock", "Bottleneck", "Embedding", "Matching", "RPMNet", "reduce"]
 
 
 class BasicBlock(nn.Module):
@@ -75,9 +77,10 @@ class Embedding(nn.Module):
     """Layers 1 to 105: colours [N, 3, H, W] to an embedding [N, 32, ceil(H/4), ceil(W/4)].
 
     backbone: 18, 34, 50 or 101.
-    stem: "table" as printed: 32 channels, stride 2 in every stage, H/64 at the bottom, four transposed convolutions.
-        "standard": an ordinary ResNet (64 channels, stride 1 in the first stage, H/32), which takes the weights of
-        one; the last transposed convolution becomes a 3x3 convolution, as the sum before it is at H/4 already.
+    stem: "table" as printed: 32 channels, stride 2 in every stage, H/64 at the bottom, four transposed
+        convolutions. "standard": an ordinary ResNet (64 channels, stride 1 in the first stage, H/32), which
+        takes the weights of one; the last transposed convolution becomes a 3x3 convolution, as the sum before
+        it is at H/4 already.
     """
 
     def __init__(self, backbone: int = 18, stem: str = "table") -> None:
@@ -142,24 +145,6 @@ def _initialise(embedding: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-class DeformableConv(nn.Module):
-    """A 3x3 deformable convolution whose 18 offset channels an ordinary 3x3 convolution predicts from the same input.
-
-    The offsets start at zero, so it starts as the ordinary convolution with the same weights.
-    """
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.offset = nn.Conv2d(inputs, 18, 3, padding=1)
-        nn.init.zeros_(self.offset.weight)
-        nn.init.zeros_(self.offset.bias)
-        self.weight = nn.Parameter(torch.empty(outputs, inputs, 3, 3))
-        self.bias = nn.Parameter(torch.zeros(outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return ops.deform_conv2d(x, self.offset(x), self.weight, self.bias, padding=1)
-
-
 # Output channels of the matching module by its number of layers; the widths of 5 are ours.
 _WIDTHS = {1: (2,), 3: (32, 16, 2), 5: (32, 32, 16, 16, 2)}
 
@@ -167,8 +152,8 @@ _WIDTHS = {1: (2,), 3: (32, 16, 2), 5: (32, 32, 16, 16, 2)}
 class Matching(nn.Module):
     """Layers 106 to 108: embeddings of target and reference, each [N, 32, h, w], to offsets [N, 2, h, w].
 
-    Offsets are (dy, dx) in cells of the h x w grid: what is at (y, x) in the target is at (y + dy, x + dx) in the
-    reference. kind, layers, dilation: a row of Table 2 (see ``presets``).
+    Offsets are (dy, dx) in cells of the h x w grid: what is at (y, x) in the target is at (y + dy, x + dx) in
+    the reference. kind, layers, dilation: a row of Table 2 (see ``presets``).
     """
 
     def __init__(self, kind: str = "deformable", layers: int = 3, dilation: int = 1) -> None:
@@ -178,20 +163,24 @@ class Matching(nn.Module):
         if layers not in _WIDTHS:
             raise ValueError(f"{layers} matching layers: expected 1, 3 or 5")
         if dilation < 1 or (dilation > 1) != (kind == "dilated"):
-            raise ValueError(f"dilation {dilation} with {kind} matching: above 1 for 'dilated', 1 for the others")
+            raise ValueError(
+                f"dilation {dilation} with {kind} matching: expected 1, or above 1 for 'dilated'"
+            )
         self.layers = nn.ModuleList()
         inputs = 2 * _EMBEDDED
         for outputs in _WIDTHS[layers]:
             if kind == "deformable":
-                layer = DeformableConv(inputs, outputs)
+                # Version 1: 18 offset channels from an ordinary 3x3 convolution that starts at zero.
+                layer = DeformConv2d(inputs, outputs, 3, padding=1, modulation=None)
+                weights = layer.deform_conv
             else:
-                layer = nn.Conv2d(inputs, outputs, 3, padding=dilation, dilation=dilation)
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+                layer = weights = nn.Conv2d(inputs, outputs, 3, padding=dilation, dilation=dilation)
+            nn.init.kaiming_normal_(weights.weight, nonlinearity="relu")
+            nn.init.zeros_(weights.bias)
             self.layers.append(layer)
             inputs = outputs
-        with torch.no_grad():  # starts near the identity warp, where the colours of neighbouring frames nearly agree
-            self.layers[-1].weight.mul_(0.01)
+        with torch.no_grad():  # starts near the identity warp, which nearly explains neighbouring frames
+            weights.weight.mul_(0.01)
 
     def forward(self, target: Tensor, reference: Tensor) -> Tensor:
         z = torch.cat((target, reference), 1)
@@ -201,18 +190,20 @@ class Matching(nn.Module):
 
 
 def reduce(image: Tensor) -> Tensor:
-    """I_M2 at the size of the embedding: [N, C, H, W] to [N, C, ceil(H/4), ceil(W/4)], means over cells of 4x4 pixels
-    (of nearly 4x4 where the sides are not multiples of 4)."""
+    """I_M2 at the size of the embedding: [N, C, H, W] to [N, C, ceil(H/4), ceil(W/4)], means over cells of
+    4x4 pixels (of nearly 4x4 where the sides are not multiples of 4)."""
     return F.adaptive_avg_pool2d(image, [-(-side // 4) for side in image.shape[-2:]])
 
 
 class RPMNet(nn.Module):
-    """Robust Pixel-level Matching Network: finds for each pixel of a frame where it was in another, and warps by that.
+    """Robust Pixel-level Matching Network: finds for each pixel of a frame where it was in another, and warps
+    by that.
 
-    Trained by ``forward`` on colours alone; follows masks by ``start`` and ``step`` (``models.protocols.TrackNetwork``).
+    Trained by ``forward`` on colours alone; follows masks by ``start`` and ``step``
+    (``models.protocols.TrackNetwork``).
 
-    Source: Kim, Choi, Lee, Kim, Kim, "RPM-Net: Robust Pixel-Level Matching Networks for Self-Supervised Video Object
-    Segmentation", WACV 2020, supplement, Tables 1 and 2.
+    Source: Kim, Choi, Lee, Kim, Kim, "RPM-Net: Robust Pixel-Level Matching Networks for Self-Supervised Video
+    Object Segmentation", WACV 2020, supplement, Tables 1 and 2.
     """
 
     stride = 1  # every size fits: transposed convolutions take the size of what they are added to
@@ -226,11 +217,13 @@ class RPMNet(nn.Module):
     def forward(self, target: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
         """Offsets from target to reference and back, each [N, 2, ceil(H/4), ceil(W/4)], float32.
 
-        target, reference: [N, 3, H, W], scaled colours (``colour.from_rgb``), hidden channels at 0. Both pass the
-        embedding as one batch, so that batch norm sees the statistics of both.
+        target, reference: [N, 3, H, W], scaled colours (``colour.from_rgb``), hidden channels at 0. Both pass
+        the embedding as one batch, so that batch norm sees the statistics of both.
         """
         if target.shape != reference.shape:
-            raise ValueError(f"target {tuple(target.shape)} and reference {tuple(reference.shape)}: expected one shape")
+            raise ValueError(
+                f"target {tuple(target.shape)} and reference {tuple(reference.shape)}: expected one shape"
+            )
         first, second = self.embedding(torch.cat((target, reference))).chunk(2)
         return self.match(first, second), self.match(second, first)
 
@@ -243,11 +236,13 @@ class RPMNet(nn.Module):
         """Offsets [N, 2, h, w], float32, from two embeddings [N, 32, h, w].
 
         matching: a matching module that was fitted to this stream, in place of the network's.
-        With ``preset.iterations`` above 1 the reference is warped by the answer and matched again; the answers add up.
+        With ``preset.iterations`` above 1 the reference is warped by the answer and matched again; the
+        answers add up.
         """
         matching = matching or self.matching
         dtype = next(matching.parameters()).dtype
-        # Not in bf16, whatever surrounds it: at 20 cells its step is an eighth of a cell, half a pixel of the image.
+        # Not in bf16, whatever surrounds it: at 20 cells its step is an eighth of a cell, half a pixel of the
+        # image.
         with torch.autocast(target.device.type, enabled=False):
             target, reference = target.to(dtype), reference.to(dtype)
             offset = matching(target, reference).float()
@@ -257,7 +252,9 @@ class RPMNet(nn.Module):
         return offset
 
     def start(self, image: Tensor, masks: Tensor) -> PropagationState:
-        """State after the first annotated frame. image [1, 3, H, W], normalised; masks [K, H, W] in [0, 1]."""
+        """State after the first annotated frame. image [1, 3, H, W], normalised; masks [K, H, W] in [0,
+        1].
+        """
         return propagation.start(self, image, masks)
 
     def step(self, state: PropagationState, image: Tensor) -> Tensor:
@@ -267,7 +264,9 @@ class RPMNet(nn.Module):
     def memorize(
         self, state: PropagationState, image: Tensor, probabilities: Tensor, *, permanent: bool = False
     ) -> None:
-        """Go on from ``probabilities`` [K' + 1, H, W] of ``image``; a permanent frame is an anchor as well."""
+        """Go on from ``probabilities`` [K' + 1, H, W] of ``image``; a permanent frame is an anchor as
+        well.
+        """
         propagation.memorize(self, state, image, probabilities, permanent=permanent)
 
     def forget(self, state: PropagationState, index: int) -> None:

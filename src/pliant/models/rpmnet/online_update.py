@@ -1,8 +1,9 @@
 """Fitting the matching module to one stream: a few steps on an annotated frame and warped copies of it.
 
-The WACV abstract names an online updating module that transfers "knowledge from the given first frame" and says no more;
-this is our design, off by default. A warped copy has a known motion and known masks, so the module learns how this
-frame's content looks when it moves. The embedding stays: its features, and with them the memory, remain valid.
+The WACV abstract names an online updating module that transfers "knowledge from the given first frame" and
+says no more; this is our design, off by default. A warped copy has a known motion and known masks, so the
+module learns how this frame's content looks when it moves. The embedding stays: its features, and with them
+the memory, remain valid.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ _LEARNING_RATE = 2e-4
 _OBJECT_WEIGHT = 3.0  # what a pixel of an object counts beside one of the background
 
 
-def fit_matching(network: RPMNet, image: Tensor, probabilities: Tensor, matching: Matching | None) -> Matching:
+def fit_matching(
+    network: RPMNet, image: Tensor, probabilities: Tensor, matching: Matching | None
+) -> Matching:
     """A copy of the matching module after ``preset.online_update`` steps; the network itself is not changed.
 
-    image: [1, 3, H, W], normalised; probabilities: [K + 1, H, W] of that frame; matching: where to start, None: the
-    network's. The same frame gives the same result.
+    image: [1, 3, H, W], normalised; probabilities: [K + 1, H, W] of that frame; matching: where to start,
+    None: the network's. The same frame gives the same result.
     """
     with torch.inference_mode(False), torch.enable_grad():
         matching = copy.deepcopy(matching or network.matching).float().requires_grad_(True)
@@ -49,7 +52,9 @@ def fit_matching(network: RPMNet, image: Tensor, probabilities: Tensor, matching
 
 
 def affine_motion(size: tuple[int, int], random: torch.Generator) -> Tensor:
-    """Offsets [1, 2, H, W] in pixels of a random rotation (15 degrees), scale (10 %) and shift (8 % of the sides)."""
+    """Offsets [1, 2, H, W] in pixels of a random rotation (15 degrees), scale (10 %) and shift (8 % of the
+    sides).
+    """
     draw = (torch.rand(4, generator=random) * 2 - 1).tolist()
     angle, scale = math.radians(15) * draw[0], 1.1 ** draw[1]
     shift = [0.08 * draw[2] * size[0], 0.08 * draw[3] * size[1]]

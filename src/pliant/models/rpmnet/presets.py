@@ -12,16 +12,20 @@ __all__ = ["BACKBONES", "PAPER", "PRESETS", "Preset"]
 
 @dataclass(frozen=True)
 class Preset:
-    """What differs between two RPM-Nets. The first five fields change weights, the others only how they are used."""
+    """What differs between two RPM-Nets. The first five fields change weights, the others only how they are
+    used.
+    """
 
     backbone: Literal[18, 34, 50, 101] = 18
     matching: Literal["deformable", "standard", "dilated"] = "deformable"
     layers: Literal[1, 3, 5] = 3  # of the matching module, before the weightless 1x1
     dilation: int = 1  # of all of them
-    stem: Literal["table", "standard"] = "table"  # 32 channels and H/64 as printed, or an ordinary ResNet to H/32
+    # 32 channels and H/64 as printed, or an ordinary ResNet to H/32
+    stem: Literal["table", "standard"] = "table"
     colour: ColourSpace = "lab"  # of the network's input; ours
     iterations: int = 1  # how often matching is repeated on the reference warped by the last answer; ours
-    resolution: Literal["full", "table"] = "full"  # masks are warped at full size, or at H/4 as the table has it
+    # masks are warped at full size, or at H/4 as the table has it
+    resolution: Literal["full", "table"] = "full"
     sharpen: bool = False  # carry p^2 / sum p^2 on: keeps bilinear blur from eating thin objects; ours
     anchor: bool = False  # also match with the annotated frames, against drift; ours
     online_update: int = 0  # steps of fitting the matching module to the first frame; ours
@@ -51,7 +55,8 @@ PAPER: dict[str, tuple[tuple[float, float], ...]] = {
     "dilated9": ((29.1, 30.5), (28.1, 30.1), (29.5, 31.5), (29.7, 31.1)),
 }
 
-# "rpmnet" is the first cell, ResNet-18 with deformable matching; the others are called rpmnet_r50_dilated6 and so on.
+# "rpmnet" is the first cell, ResNet-18 with deformable matching; the others are called rpmnet_r50_dilated6
+# and so on.
 PRESETS: dict[str, Preset] = {"rpmnet": Preset()} | {
     f"rpmnet_r{backbone}_{row}": Preset(backbone, matching, layers, dilation)
     for row, (matching, layers, dilation) in _ROWS.items()

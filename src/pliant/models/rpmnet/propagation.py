@@ -1,8 +1,10 @@
-"""How RPM-Net carries masks from frame to frame: soft maps, all objects warped by the same offsets, constant memory.
+"""How RPM-Net carries masks from frame to frame: soft maps, all objects warped by the same offsets, constant
+memory.
 
-The supplement says that the mask of t-1 is warped by the offsets between the embeddings of t and t-1. The rest is ours:
-the background takes what comes from outside the image, so that the maps sum to 1 exactly; masks are warped at full size
-(at H/4, as the table has it, with ``resolution="table"``); annotated frames can serve as anchors against drift.
+The supplement says that the mask of t-1 is warped by the offsets between the embeddings of t and t-1. The
+rest is ours: the background takes what comes from outside the image, so that the maps sum to 1 exactly; masks
+are warped at full size (at H/4, as the table has it, with ``resolution="table"``); annotated frames can serve
+as anchors against drift.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ class Anchor:
 
 @dataclass(slots=True)
 class PropagationState:
-    """One stream: the last frame and its maps, the annotated frames if they are anchors, a fitted matching module."""
+    """One stream: the last frame and its maps, the annotated frames if they are anchors, a fitted matching
+    module.
+    """
 
     image: Tensor  # [1, 3, H, W], the frame that `embedding` belongs to
     embedding: Tensor  # [1, 32, h, w]
@@ -87,7 +91,9 @@ def memorize(
     if probabilities.ndim != 3 or probabilities.shape[-2:] != image.shape[-2:]:
         raise ValueError(f"probabilities {tuple(probabilities.shape)} for an image {tuple(image.shape)}")
     if len(probabilities) < len(state.maps):
-        raise ValueError(f"probabilities of {len(probabilities) - 1} objects: the state has {len(state.maps) - 1}")
+        raise ValueError(
+            f"probabilities of {len(probabilities) - 1} objects: the state has {len(state.maps) - 1}"
+        )
     known = torch.equal(image, state.image)
     if known and not permanent and torch.equal(_full_size(state.maps, image), probabilities):
         return  # its own answer: what is carried is that answer before it was enlarged
@@ -114,7 +120,9 @@ def forget(state: PropagationState, index: int) -> None:
 
 
 def enlarge_offsets(offset: Tensor, size: tuple[int, int]) -> Tensor:
-    """Offsets of an h x w grid, [N, 2, h, w], for every pixel of an image of ``size`` (H, W), in its pixels."""
+    """Offsets of an h x w grid, [N, 2, h, w], for every pixel of an image of ``size`` (H, W), in its
+    pixels.
+    """
     scale = offset.new_tensor([side / small for side, small in zip(size, offset.shape[-2:])])
     large = F.interpolate(offset, size=tuple(size), mode="bilinear", align_corners=False)
     return large * scale.reshape(1, 2, 1, 1)
@@ -128,7 +136,9 @@ def _warp_maps(maps: Tensor, offset: Tensor) -> Tensor:
     return torch.cat((1 - objects.sum(0, keepdim=True).clamp_max(1), objects))
 
 
-def _join_anchor(network: RPMNet, state: PropagationState, anchor: Anchor, embedding: Tensor, maps: Tensor) -> Tensor:
+def _join_anchor(
+    network: RPMNet, state: PropagationState, anchor: Anchor, embedding: Tensor, maps: Tensor
+) -> Tensor:
     """Mix in the anchor's maps, at most by half, less where matching there and back does not return.
 
     Objects that came after the anchor keep their share: it knows nothing of them.

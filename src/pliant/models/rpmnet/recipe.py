@@ -1,12 +1,13 @@
-"""How RPM-Net is trained: from pairs of neighbouring frames, by how well one explains the colours of the other.
+"""How RPM-Net is trained: from pairs of neighbouring frames, by how well one explains the colours of the
+other.
 
-The supplement says only that the reference image is warped and compared by "color information"; the rest is our design
-(README.md gives the reasons). No mask is read anywhere.
+The supplement says only that the reference image is warped and compared by "color information"; the rest is
+our design (README.md gives the reasons). No mask is read anywhere.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,9 @@ _LEVELS = (1.0, 0.5, 0.25)  # weights of the loss at H/4, H/8, H/16: a bilinear 
 
 @dataclass(frozen=True)
 class Terms:
-    """What the loss is made of. colour: how colours are compared; the numbers are weights or probabilities."""
+    """What the loss is made of. colour: how colours are compared; the numbers are weights or
+    probabilities.
+    """
 
     colour: ColourLoss = "huber"
     kept_channels: float = 0.5  # what a channel counts that the network could see; a hidden one counts 1
@@ -39,7 +42,8 @@ class Terms:
 
 
 def hide_channels(count: int, terms: Terms, random: torch.Generator) -> Tensor:
-    """Which channels each of ``count`` pairs may see: [count, 3], 1 or 0; the first always, both frames alike.
+    """Which channels each of ``count`` pairs may see: [count, 3], 1 or 0; the first always, both frames
+    alike.
 
     In Lab the first is lightness, so that hiding the others leaves a grey picture.
     """
@@ -53,19 +57,30 @@ def hide_channels(count: int, terms: Terms, random: torch.Generator) -> Tensor:
 
 
 def random_light(rgb: Tensor, amount: float, random: torch.Generator) -> Tensor:
-    """Brightness and contrast of each image [N, 3, H, W], 0..1, changed by up to ``amount``; clipped to 0..1."""
-    brightness, contrast = (torch.rand(2, len(rgb), 1, 1, 1, generator=random) * 2 - 1).mul(amount).to(rgb.device)
+    """Brightness and contrast of each image [N, 3, H, W], 0..1, changed by up to ``amount``; clipped to
+    0..1.
+    """
+    brightness, contrast = (
+        (torch.rand(2, len(rgb), 1, 1, 1, generator=random) * 2 - 1).mul(amount).to(rgb.device)
+    )
     mean = rgb.mean((1, 2, 3), keepdim=True)
     return ((rgb - mean) * (1 + contrast) + mean + brightness * mean).clamp(0, 1)
 
 
 def photometric_terms(
-    target: Tensor, reference: Tensor, there: Tensor, back: Tensor, weights: Tensor, terms: Terms, progress: float
+    target: Tensor,
+    reference: Tensor,
+    there: Tensor,
+    back: Tensor,
+    weights: Tensor,
+    terms: Terms,
+    progress: float,
 ) -> dict[str, Tensor]:
     """The terms of one direction, unweighted, as scalars.
 
-    target, reference: true scaled colours at the size of the offsets, [N, 3, h, w]. there: offsets from target to
-    reference; back: the others; [N, 2, h, w]. weights: [N, 3], what each channel counts. progress: 0..1.
+    target, reference: true scaled colours at the size of the offsets, [N, 3, h, w]. there: offsets from
+    target to reference; back: the others; [N, 2, h, w]. weights: [N, 3], what each channel counts. progress:
+    0..1.
     """
     visible = photometric.in_view(there)
     if progress >= terms.occlusion_from:
@@ -94,10 +109,12 @@ def photometric_terms(
 
 @dataclass(frozen=True)
 class Recipe:
-    """Self-supervised training on unlabelled clips. The defaults suit a small machine: two cores, some hours."""
+    """Self-supervised training on unlabelled clips. The defaults suit a small machine: two cores, some
+    hours.
+    """
 
-    preset: Preset = Preset()
-    terms: Terms = Terms()
+    preset: Preset = field(default_factory=Preset)
+    terms: Terms = field(default_factory=Terms)
 
     def build(self) -> RPMNet:
         """The network with random weights."""
@@ -112,8 +129,8 @@ class Recipe:
     def loss(self, network: nn.Module, batch: dict[str, Tensor], progress: float) -> dict[str, Tensor]:
         """``loss`` and its terms, averaged over both directions of time.
 
-        batch: target, reference, uint8 [N, 3, H, W]; index [N], from which hidden channels and light are drawn, so
-        that a batch gives the same loss again. progress: 0..1 of the training.
+        batch: target, reference, uint8 [N, 3, H, W]; index [N], from which hidden channels and light are
+        drawn, so that a batch gives the same loss again. progress: 0..1 of the training.
         """
         random = torch.Generator().manual_seed(int(batch["index"].sum()))
         rgb = [batch[name].float() / 255 for name in ("target", "reference")]

@@ -1,8 +1,9 @@
 """Losses of learning to match from colours alone: how well a reference, warped by offsets, explains a target.
 
-All of them take tensors and give tensors: maps [N, 1, H, W] of each position's loss, masks [N, 1, H, W] of where it
-counts, scalars by ``masked_mean``. Offsets are those of ``pliant.ops.warp``: (dy, dx) in pixels of the maps, from the
-target to the reference. Colours may be any space; those of ``pliant.models.rpmnet.colour`` lie within -1 and 1.
+All of them take tensors and give tensors: maps [N, 1, H, W] of each position's loss, masks [N, 1, H, W] of
+where it counts, scalars by ``masked_mean``. Offsets are those of ``pliant.ops.warp``: (dy, dx) in pixels of
+the maps, from the target to the reference. Colours may be any space; those of ``pliant.models.rpmnet.colour``
+lie within -1 and 1.
 """
 
 from __future__ import annotations
@@ -34,19 +35,27 @@ _BINS = 16  # a channel of the quantised loss; the width of one is 2/15 of the c
 
 
 def colour_loss(
-    target: Tensor, reference: Tensor, offset: Tensor, kind: ColourLoss = "huber", weights: Tensor | None = None
+    target: Tensor,
+    reference: Tensor,
+    offset: Tensor,
+    kind: ColourLoss = "huber",
+    weights: Tensor | None = None,
 ) -> Tensor:
     """How far the reference warped by the offsets is from the target, at each position, summed over channels.
 
     l1: |d|. huber: d^2 / (2 delta) below delta = 0.05, |d| - delta / 2 above. mse: d^2.
-    quantised: cross-entropy between 16 bins a channel (``soft_bins``), less the target's entropy, so that equal
+    quantised: cross-entropy between 16 bins a channel (``soft_bins``), less the target's entropy, so that
+    equal
         colours cost 0; the warped bins are a distribution, which can be split between two colours at an edge.
 
     target, reference: [N, C, H, W], -1..1. offset: [N, 2, H, W]. weights: [N, C], what each channel counts.
     Returns [N, 1, H, W]. Raises ValueError for another kind.
     """
     if kind == "quantised":
-        given, seen = soft_bins(target), warp(soft_bins(reference).flatten(1, 2), offset).unflatten(1, (-1, _BINS))
+        given, seen = (
+            soft_bins(target),
+            warp(soft_bins(reference).flatten(1, 2), offset).unflatten(1, (-1, _BINS)),
+        )
         tiny = 1e-3  # a bin that the warp leaves empty costs at most 7 nats
         loss = (given * ((given + tiny) / (seen + tiny)).log()).sum(2)  # [N, C, H, W]
     else:
@@ -54,7 +63,9 @@ def colour_loss(
         if kind == "l1":
             loss = difference
         elif kind == "huber":
-            loss = F.huber_loss(difference, torch.zeros_like(difference), reduction="none", delta=_HUBER_DELTA)
+            loss = F.huber_loss(
+                difference, torch.zeros_like(difference), reduction="none", delta=_HUBER_DELTA
+            )
             loss = loss / _HUBER_DELTA
         elif kind == "mse":
             loss = difference.square()
@@ -66,14 +77,17 @@ def colour_loss(
 
 
 def soft_bins(colours: Tensor) -> Tensor:
-    """Each channel's value as weights of its two nearest of 16 bins: [N, C, H, W] in -1..1 to [N, C, 16, H, W]."""
+    """Each channel's value as weights of its two nearest of 16 bins: [N, C, H, W] in -1..1 to [N, C, 16, H,
+    W].
+    """
     position = (colours.clamp(-1, 1) + 1) * ((_BINS - 1) / 2)
     centres = torch.arange(_BINS, device=colours.device, dtype=colours.dtype).reshape(-1, 1, 1)
     return (1 - (position.unsqueeze(2) - centres).abs()).clamp_min(0)
 
 
 def structure_loss(target: Tensor, prediction: Tensor) -> Tensor:
-    """(1 - SSIM) / 2 in 3x3 windows, averaged over channels: [N, C, H, W] in -1..1 to [N, 1, H, W], 0 where equal.
+    """(1 - SSIM) / 2 in 3x3 windows, averaged over channels: [N, C, H, W] in -1..1 to [N, 1, H, W], 0 where
+    equal.
 
     Source: Wang et al., "Image quality assessment", 2004, constants 0.01 and 0.03 of the range, which is 2.
     """
@@ -91,7 +105,8 @@ def structure_loss(target: Tensor, prediction: Tensor) -> Tensor:
 
 
 def in_view(offset: Tensor, threshold: float = 0.99) -> Tensor:
-    """Where the reference has what the offset points to: 1 if at least ``threshold`` of the sample lies inside it.
+    """Where the reference has what the offset points to: 1 if at least ``threshold`` of the sample lies
+    inside it.
 
     offset: [N, 2, H, W]. Returns [N, 1, H, W], 0 or 1, without a gradient.
     """
@@ -100,7 +115,9 @@ def in_view(offset: Tensor, threshold: float = 0.99) -> Tensor:
 
 
 def cycle_error(forward: Tensor, backward: Tensor) -> Tensor:
-    """Where one arrives by going to the other frame and back, |o_f(x) + o_b(x + o_f(x))|: [N, 2, H, W] to [N, 1, H, W]."""
+    """Where one arrives by going to the other frame and back, |o_f(x) + o_b(x + o_f(x))|: [N, 2, H, W] to [N,
+    1, H, W].
+    """
     error = forward + warp(backward, forward)
     return (error.square().sum(1, keepdim=True) + 1e-6).sqrt()
 
@@ -109,8 +126,8 @@ def consistency(forward: Tensor, backward: Tensor) -> Tensor:
     """Where a point is seen in both frames: 1 if the cycle returns, |e|^2 <= 0.01 (|o_f|^2 + |o_b|^2) + 0.5.
 
     forward, backward: [N, 2, H, W]. Returns [N, 1, H, W], 0 or 1, without a gradient.
-    Source: Sundaram, Brox, Keutzer, "Dense point trajectories by GPU-accelerated large displacement optical flow",
-    ECCV 2010.
+    Source: Sundaram, Brox, Keutzer, "Dense point trajectories by GPU-accelerated large displacement optical
+    flow", ECCV 2010.
     """
     with torch.no_grad():
         back = warp(backward, forward)

@@ -1,0 +1,45 @@
+"""Starting the embedding from an ordinary ResNet."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pliant.errors import WeightsError
+from pliant.models import rpmnet
+from pliant.models.rpmnet.checkpoint import load_resnet
+
+
+def resnet(backbone: int = 18) -> dict[str, torch.Tensor]:
+    """The state of an ordinary ResNet with random weights, classifier included."""
+    torch.manual_seed(7)
+    state = rpmnet.build(backbone=backbone, stem="standard").embedding.state_dict()
+    state = {key: torch.rand_like(value, dtype=torch.float32) for key, value in state.items()}
+    kept = {key: value for key, value in state.items() if not key.startswith("up")}
+    return kept | {"fc.weight": torch.zeros(1000, 512)}
+
+
+def test_the_standard_stem_takes_all_of_it():
+    network, state = rpmnet.build(stem="standard"), resnet()
+    assert load_resnet(network, state) == []
+    assert torch.equal(network.embedding.layer4[1].conv2.weight, state["layer4.1.conv2.weight"])
+    assert torch.equal(network.embedding.bn1.running_var, state["bn1.running_var"])
+
+
+def test_the_stem_of_the_table_takes_the_stages_but_what_reads_32_channels():
+    network, state = rpmnet.build(), resnet()
+    left = load_resnet(network, state)
+    stem = ["conv1.weight", *(f"bn1.{key}" for key in ("weight", "bias", "running_mean", "running_var"))]
+    assert [key for key in left if not key.startswith("layer1.0.downsample")] == [
+        *stem,
+        "layer1.0.conv1.weight",
+    ]
+    assert torch.equal(network.embedding.layer2[0].conv1.weight, state["layer2.0.conv1.weight"])
+
+
+def test_another_depth_is_refused_and_nothing_changes():
+    network = rpmnet.build(backbone=34)
+    before = network.embedding.layer2[0].conv1.weight.clone()
+    with pytest.raises(WeightsError, match="no ResNet-34 under torchvision's key names"):
+        load_resnet(network, resnet(18))
+    assert torch.equal(network.embedding.layer2[0].conv1.weight, before)
