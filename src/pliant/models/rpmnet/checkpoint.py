@@ -33,8 +33,8 @@ def load_resnet(network: RPMNet, state: dict[str, Tensor]) -> list[str]:
     if not all(key in fitting for key in deep):
         left = [key for key in deep if key not in fitting]
         raise WeightsError(
-            f"these weights are no ResNet-{network.preset.backbone} under torchvision's key names: {len(left)} of "
-            f"its {len(deep)} tensors of stages 2 to 4 are missing or of another shape (first: {left[0]})."
+            f"these weights are no ResNet-{network.preset.backbone} under torchvision's key names: "
+            f"{len(left)} of its {len(deep)} tensors of stages 2 to 4 are missing or of another shape (first: {left[0]})."
         )
     network.embedding.load_state_dict(own | fitting)
     return [key for key in stages if key not in fitting]
