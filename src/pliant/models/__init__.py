@@ -1,7 +1,7 @@
 """The networks: ``MODELS``, a literal table, and the two functions that read it.
 
-A new family is one folder (``network.py``, ``presets.py``, ``recipe.py``, ``checkpoint.py``, ``README.md``) and its
-lines here. A family's package offers ``build(preset_name) -> nn.Module``.
+A new family is one folder (``network.py``, ``presets.py``, ``recipe.py``, ``checkpoint.py``, ``README.md``)
+and its lines here. A family's package offers ``build(preset_name) -> nn.Module``.
 """
 
 from __future__ import annotations
@@ -30,6 +30,34 @@ MODELS: dict[str, Model] = {
     "rpmnet": Model("rpmnet", "track", None, "RPM-Net: matching learnt from video without labels"),
     "stcn": Model("spvos", "track", None, "STCN: dense memory matching, the network SpVOS stands on"),
     "xmem": Model("xmem", "track", None, "XMem: sensory, working and long-term memory, for long videos"),
+    "threedc_seg": Model(
+        "d2conv3d", "salient", None, "3DC-Seg: channel-separated ResNet-152, refinement decoder"
+    ),
+    "threedc_seg_r2plus1d": Model("d2conv3d", "salient", None, "3DC-Seg with an R(2+1)D-34 encoder"),
+    "threedc_seg_revised": Model(
+        "d2conv3d", "salient", None, "D²Conv3D's revised baseline: GroupNorm, plain"
+    ),
+    "d2conv3d": Model("d2conv3d", "salient", None, "D²Conv3D: three dilation rates and modulation (IV)"),
+    "d2conv3d_i": Model("d2conv3d", "salient", None, "variant I: one spatial rate"),
+    "d2conv3d_ii": Model("d2conv3d", "salient", None, "variant II: two spatial rates"),
+    "d2conv3d_iii": Model("d2conv3d", "salient", None, "variant III: three rates, no modulation"),
+    "d2conv3d_dcnv1": Model("d2conv3d", "salient", None, "with deformable convolutions"),
+    "d2conv3d_dcnv2": Model("d2conv3d", "salient", None, "with modulated deformable convolutions"),
+    "d2conv3d_aspp": Model("d2conv3d", "salient", None, "with ASPP as the published script has it"),
+    "d2conv3d_aspp_all": Model("d2conv3d", "salient", None, "with ASPP for all ten convolutions"),
+    "d2conv3d_none": Model("d2conv3d", "salient", None, "rates without activation (Table 2)"),
+    "d2conv3d_one_plus_relu": Model("d2conv3d", "salient", None, "rates by 1 + ReLU (Table 2)"),
+    "d2conv3d_relu": Model("d2conv3d", "salient", None, "rates by ReLU (Table 2)"),
+    "d2conv3d_i_unmodulated": Model("d2conv3d", "salient", None, "variant I without modulation"),
+    "d2conv3d_ii_unmodulated": Model("d2conv3d", "salient", None, "variant II without modulation"),
+    "d2conv3d_shared_xy": Model("d2conv3d", "salient", None, "rates of time and space, one for y and x"),
+    "d2conv3d_shared_xy_unmodulated": Model("d2conv3d", "salient", None, "the same without modulation"),
+    "d2conv3d_spatial_dcnv1": Model("d2conv3d", "salient", None, "deformable in space only"),
+    "d2conv3d_spatial_dcnv2": Model("d2conv3d", "salient", None, "modulated deformable in space only"),
+    "d2conv3d_temporal_dcnv1": Model("d2conv3d", "salient", None, "deformable in time only"),
+    "d2conv3d_temporal_dcnv2": Model("d2conv3d", "salient", None, "modulated deformable in time only"),
+    "d2conv3d_csn50": Model("d2conv3d", "salient", None, "D²Conv3D on a channel-separated ResNet-50"),
+    "d2conv3d_tiny": Model("d2conv3d", "salient", None, "D²Conv3D in small, for tests and first tries"),
 }
 
 # What "default" means, best first; a name counts when its weights are in the package.
@@ -51,9 +79,9 @@ def load(name: str = "default", weights: str | Path | None = None, *, task: str 
     """The network ``name`` ready to run: weights loaded, eval mode.
 
     name: a key of ``MODELS``, or "default": the best embedded network of ``task`` for this machine.
-    weights: a safetensors or PyTorch checkpoint; None takes the embedded file.
-    Raises ``UnknownNameError``, ``WeightsError`` (no embedded weights, or a file that does not fit: it says what
-    the file is, which keys are missing and which are unknown).
+    weights: a safetensors or PyTorch checkpoint; None takes the embedded file. Raises ``UnknownNameError``,
+    ``WeightsError`` (no embedded weights, or a file that does not fit: it says what the file is, which keys
+    are missing and which are unknown).
     """
     from pliant.weights import embedded, read_weights
 

@@ -12,6 +12,7 @@ _PUBLIC = {
     "DeformConv3d": "pliant.nn.deform_conv",
     "DynamicDilatedConv3d": "pliant.nn.dynamic_dilated_conv",
     "OutOfBounds": "pliant.nn.out_of_bounds",
+    "SteeringMaps": "pliant.nn.steering_maps",
 }
 
 __all__ = list(_PUBLIC)

@@ -27,7 +27,13 @@ __all__ = ["FIXTURES", "Comparison", "compare", "cut", "main", "read_manifest"]
 # fixture -> module below pliant.testing.fixtures
 FIXTURES = {
     "d2conv3d_layers": "d2conv3d_layers",
+    "3dcseg_csn152": "clip_segmenters",
+    "3dcseg_r2plus1d": "clip_segmenters",
+    "d2conv3d_aspp": "clip_segmenters",
+    "d2conv3d_baseline": "clip_segmenters",
+    "d2conv3d_dcn2": "clip_segmenters",
     "d2conv3d_loss": "lovasz",
+    "d2conv3d_xyz": "clip_segmenters",
     "stcn": "stcn",
     "xmem": "xmem",
 }
