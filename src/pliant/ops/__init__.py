@@ -13,7 +13,9 @@ from types import ModuleType
 
 from pliant.ops.backend import use_backend
 from pliant.ops.case import Case
+from pliant.ops.deform_attention3d import cases as _deform_attention3d_cases
 from pliant.ops.deform_attention3d.op import deform_attention3d
+from pliant.ops.deform_attention3d.reference import deform_attention3d_reference as _deform_attention3d
 from pliant.ops.deform_conv2d import cases as _deform_conv2d_cases
 from pliant.ops.deform_conv2d.op import deform_conv2d
 from pliant.ops.deform_conv3d import cases as _deform_conv3d_cases
@@ -22,9 +24,16 @@ from pliant.ops.deform_conv3d.reference import deform_conv as _deform_conv
 from pliant.ops.dynamic_dilated_conv3d import cases as _dynamic_dilated_conv3d_cases
 from pliant.ops.dynamic_dilated_conv3d.op import dynamic_dilated_conv3d
 from pliant.ops.dynamic_dilated_conv3d.reference import dynamic_dilated_conv as _dynamic_dilated_conv
+from pliant.ops.memory_readout import cases as _memory_readout_cases
+from pliant.ops.memory_readout import cpu as _memory_readout_cpu
 from pliant.ops.memory_readout.op import memory_readout
+from pliant.ops.memory_readout.reference import memory_readout_reference as _memory_readout
+from pliant.ops.sparse_conv2d import cases as _sparse_conv2d_cases
 from pliant.ops.sparse_conv2d.op import sparse_conv2d
+from pliant.ops.sparse_conv2d.reference import sparse_conv2d_reference as _sparse_conv2d
+from pliant.ops.warp import cases as _warp_cases
 from pliant.ops.warp.op import warp
+from pliant.ops.warp.reference import warp_reference as _warp
 
 __all__ = [
     "OPERATORS",
@@ -79,5 +88,34 @@ OPERATORS: dict[str, Operator] = {
         _dynamic_dilated_conv3d_cases.CASES,
         formula="Y(u) = b + Σᵢ Wᵢ Mᵢ(u) X(centre(u) + d (i − (k − 1)/2) D(u))",
         source="Schmidt et al., D²Conv3D, WACV 2022, Eq. 3",
+    ),
+    "deform_attention3d": Operator(
+        deform_attention3d,
+        _deform_attention3d,
+        _deform_attention3d_cases.CASES,
+        formula="Y(q, m) = Σₖ Aₖ(q, m) V_m(locationₖ(q, m) · (T, H, W) − ½)",
+        source="Yarram et al., Deformable VisTR, ICASSP 2022, Eq. 2",
+    ),
+    "memory_readout": Operator(
+        memory_readout,
+        _memory_readout,
+        _memory_readout_cases.CASES,
+        formula="Y(i) = Σⱼ softmaxⱼ(sⱼ (2 kⱼ·qᵢ − |kⱼ|²) / √C) vⱼ",
+        source="Cheng et al., STCN, NeurIPS 2021; Cheng and Schwing, XMem, ECCV 2022, Eq. 2",
+        cpu=_memory_readout_cpu,
+    ),
+    "sparse_conv2d": Operator(
+        sparse_conv2d,
+        _sparse_conv2d,
+        _sparse_conv2d_cases.CASES,
+        formula="Y(u) = 0, previous(u) or a((W ∗ X)(u) + b + residual(u))",
+        source="Lin et al., SpVOS, Eq. 8",
+    ),
+    "warp": Operator(
+        warp,
+        _warp,
+        _warp_cases.CASES,
+        formula="Y(u) = X(u + offset(u))",
+        source="Kim et al., RPM-Net, WACV 2020, layer 109",
     ),
 }

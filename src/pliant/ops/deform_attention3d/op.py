@@ -1,65 +1,89 @@
-"""Attention that looks at a few points of a space-time volume."""
+"""deform_attention3d: each query sums the values at a few points of a space-time volume."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
+import torch
 from torch import Tensor
 
+from pliant.ops.arguments import autocast, check_tensors, precise
+from pliant.ops.backend import requested_backend
 from pliant.ops.deform_attention3d.reference import deform_attention3d_reference
-
-__all__ = ["deform_attention3d"]
+from pliant.ops.registration import register
 
 
 def deform_attention3d(
-    value: Tensor, shape: tuple[int, int, int], sampling_locations: Tensor, attention_weights: Tensor
+    value: Tensor, shape: Sequence[int], sampling_locations: Tensor, attention_weights: Tensor
 ) -> Tensor:
-    """Each query sums the values at a few fractional points of a volume, head by head, with given weights.
+    """Weighted sums of values at fractional points of a volume, head by head, [N, Q, M D] (head-major).
 
-    On each axis the coordinate is ``u = location * extent - 0.5`` (cell centres at whole numbers), and
-    ``out[n, q, m] = sum_k weights[n, q, m, k] * trilinear(value[n, :, m], u)``. A corner outside the volume counts
-    as 0, corner by corner; a point that is not a number reads nothing.
+    Y[n, q, m] = sum over k of A[n, q, m, k] V[n, m](u[n, q, m, k]),  u = location * (T, H, W) - 1/2
 
-    Args:
-        value: [N, T*H*W, M, D], positions in the order (t, y, x), any float dtype.
-        shape: (T, H, W), the extent of the volume.
-        sampling_locations: [N, Q, M, K, 3], (t, y, x) in units of the extent: 0 is the outer edge of the first
-            cell, 1 of the last. Any float dtype, used in float32 at least.
-        attention_weights: [N, Q, M, K], any float dtype; not normalised here.
+    V between cell centres (whole numbers) is trilinear, 0 outside, each corner for itself. A point that is infinite
+    or not a number reads nothing.
 
-    Returns:
-        [N, Q, M * D], head-major, the dtype of ``value``; sums are made in float32 at least.
+    value: [N, T H W, M, D], positions in the order (t, y, x), float32, float64, bfloat16 or float16.
+    shape: (T, H, W).
+    sampling_locations: [N, Q, M, K, 3], (t, y, x) in units of the extent: 0 is the outer edge of the first cell, 1
+        of the last. Computed in float32 at least.
+    attention_weights: A, [N, Q, M, K]; not normalised here. Computed in float32 at least.
 
-    Raises:
-        ValueError: shapes or devices do not fit.
-        TypeError: a dtype is not a float.
+    Differentiable by every tensor (once); at cell centres the derivative by the location is the one from the right.
+    Raises ValueError or TypeError where shapes, dtypes or devices do not fit.
+    Source: Deformable VisTR (Yarram et al. 2022), Eq. 2; where points lie: Deformable DETR (Zhu et al. 2021).
 
-    Source: Deformable VisTR (Yarram et al., ICASSP 2022), Eq. 2; sampling rule of Deformable DETR.
+    >>> value, locations = torch.randn(1, 60, 4, 8), torch.rand(1, 7, 4, 5, 3)
+    >>> deform_attention3d(value, (3, 4, 5), locations, torch.rand(1, 7, 4, 5).softmax(3)).shape
+    torch.Size([1, 7, 32])
     """
-    shape = tuple(int(extent) for extent in shape)
-    check(value, shape, sampling_locations, attention_weights)
-    return deform_attention3d_reference(value, shape, sampling_locations, attention_weights)
+    (value,) = autocast(value)
+    shape = [int(extent) for extent in shape]
+    _check(value, shape, sampling_locations, attention_weights)
+    return torch.ops.pliant.deform_attention3d(
+        value,
+        shape,
+        precise(sampling_locations, value),
+        precise(attention_weights, value),
+        requested_backend(),
+    )
 
 
-def check(value: Tensor, shape: tuple[int, ...], sampling_locations: Tensor, attention_weights: Tensor) -> None:
+def _check(value, shape, sampling_locations, attention_weights) -> None:
+    name = "deform_attention3d"
     if value.dim() != 4 or sampling_locations.dim() != 5 or len(shape) != 3:
         raise ValueError(
-            "value must be [N, T*H*W, M, D], shape (T, H, W) and sampling_locations [N, Q, M, K, 3], "
-            f"got {list(value.shape)}, {shape} and {list(sampling_locations.shape)}."
+            f"{name}: value must be [N, T H W, M, D], shape (T, H, W) and sampling_locations [N, Q, M, K, 3], "
+            f"not {list(value.shape)}, {shape} and {list(sampling_locations.shape)}"
         )
     batch, positions, heads, _ = value.shape
     if min(shape) < 0 or prod(shape) != positions:
-        raise ValueError(f"value has {positions} positions, but shape {shape} has {prod(shape)}.")
+        raise ValueError(f"{name}: value has {positions} positions, but shape {shape} has {prod(shape)}")
     queries, points = sampling_locations.shape[1], sampling_locations.shape[3]
-    wanted = {
+    expected = {
         "sampling_locations": (sampling_locations, [batch, queries, heads, points, 3]),
         "attention_weights": (attention_weights, [batch, queries, heads, points]),
     }
-    for name, (tensor, expected) in wanted.items():
-        if list(tensor.shape) != expected:
-            raise ValueError(f"{name} must be {expected} for this value, got {list(tensor.shape)}.")
-    for name, tensor in {"value": value, **{name: tensor for name, (tensor, _) in wanted.items()}}.items():
-        if not tensor.is_floating_point():
-            raise TypeError(f"{name} must hold floats, got {tensor.dtype}.")
-        if tensor.device != value.device:
-            raise ValueError(f"{name} is on {tensor.device}, value on {value.device}.")
+    for key, (tensor, size) in expected.items():
+        if list(tensor.shape) != size:
+            raise ValueError(
+                f"{name}: {key} must be {size} beside value {list(value.shape)} and sampling_locations "
+                f"{list(sampling_locations.shape)}, not {list(tensor.shape)}"
+            )
+    check_tensors(
+        name, "value", value=value, sampling_locations=sampling_locations, attention_weights=attention_weights
+    )
+
+
+def _fake(value, shape, sampling_locations, attention_weights):
+    batch, _, heads, width = value.shape
+    return value.new_empty([batch, sampling_locations.shape[1], heads * width])
+
+
+register(
+    "deform_attention3d",
+    "Tensor value, SymInt[] shape, Tensor sampling_locations, Tensor attention_weights",
+    reference=deform_attention3d_reference,
+    fake=_fake,
+)

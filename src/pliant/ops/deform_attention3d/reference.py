@@ -7,8 +7,6 @@ from itertools import product
 import torch
 from torch import Tensor
 
-__all__ = ["deform_attention3d_reference"]
-
 
 def deform_attention3d_reference(
     value: Tensor, shape: tuple[int, int, int], sampling_locations: Tensor, attention_weights: Tensor
@@ -16,7 +14,7 @@ def deform_attention3d_reference(
     """See :func:`pliant.ops.deform_attention3d`. Coordinates and sums in float32 at least; rounds once."""
     work = torch.promote_types(value.dtype, torch.float32)
     batch, _, heads, width = value.shape
-    queries = sampling_locations.shape[1]
+    queries, points = sampling_locations.shape[1], sampling_locations.shape[3]
     location = sampling_locations.to(work)
     floors, parts = [], []
     for axis, extent in enumerate(shape):
@@ -36,7 +34,7 @@ def deform_attention3d_reference(
             weight = weight * (part if step else 1 - part)
         index = torch.where(inside, (t * shape[1] + y) * shape[2] + x, 0).long()
         index = index.transpose(1, 2).flatten(2).unsqueeze(3).expand(-1, -1, -1, width)  # [N, M, Q*K, D]
-        corner = cells.gather(2, index).unflatten(2, (queries, -1))  # [N, M, Q, K, D]
+        corner = cells.gather(2, index).unflatten(2, (queries, points))  # [N, M, Q, K, D]
         inside, weight = inside.transpose(1, 2).unsqueeze(4), weight.transpose(1, 2).unsqueeze(4)
         total = total + (torch.where(inside, corner, 0) * weight).sum(3)
     return total.transpose(1, 2).reshape(batch, queries, heads * width).to(value.dtype)

@@ -6,8 +6,12 @@ import math
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-__all__ = ["memory_affinity_reference", "memory_readout_reference"]
+from pliant.ops.arguments import layout
+
+AFFINITIES_AT_ONCE = 1 << 22
+"""How many similarities exist at a time where PyTorch computes them: 16 MB of float32."""
 
 
 def memory_affinity_reference(
@@ -43,3 +47,38 @@ def memory_readout_reference(
     affinity = similarity.softmax(dim=1)  # [N, J, I]
     value = memory_value.to(affinity.dtype).flatten(2)  # [N, C_v, J]
     return (value @ affinity).to(memory_value.dtype).unflatten(2, query_key.shape[2:])
+
+
+def by_parts(
+    memory_key: Tensor,
+    query_key: Tensor,
+    memory_value: Tensor,
+    top_k: int | None,
+    shrinkage: Tensor | None,
+    selection: Tensor | None,
+) -> Tensor:
+    """The reference over a part of the queries at a time; where autograd watches, affinities are computed twice."""
+    rows = max(1, AFFINITIES_AT_ONCE // max(1, memory_key.shape[0] * memory_key.shape[2:].numel()))
+    size = query_key.shape[2:]
+    queries = query_key.flatten(2).unsqueeze(3).split(rows, dim=2)
+    selections = (
+        [None] * len(queries) if selection is None else selection.flatten(2).unsqueeze(3).split(rows, dim=2)
+    )
+    parts = []
+    for query, chosen in zip(queries, selections):
+        arguments = (memory_key, query, memory_value, top_k, shrinkage, chosen)
+        if torch.is_grad_enabled() and len(queries) > 1:
+            part = checkpoint(
+                memory_readout_reference, *arguments, use_reentrant=False, preserve_rng_state=False
+            )
+        else:
+            part = memory_readout_reference(*arguments)
+        parts.append(part)
+    out = torch.cat(parts, 2).squeeze(3).unflatten(2, size)
+    return out.contiguous(memory_format=output_layout(memory_value))
+
+
+def output_layout(memory_value: Tensor) -> torch.memory_format:
+    """Channels-last where the values are."""
+    last = layout(memory_value) == torch.channels_last_3d
+    return torch.channels_last if last else torch.contiguous_format

@@ -1,14 +1,16 @@
-"""A convolution that works only where its policy says so."""
+"""sparse_conv2d: a convolution that works only where its policy says so."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
-from torch.nn.modules.utils import _pair
 
+from pliant.ops.arguments import autocast, check_same_dtype, check_tensors, empty_output, per_axis
+from pliant.ops.backend import requested_backend
+from pliant.ops.registration import register
 from pliant.ops.sparse_conv2d.reference import ACTIVATIONS, sparse_conv2d_reference
-
-__all__ = ["sparse_conv2d"]
 
 
 def sparse_conv2d(
@@ -18,96 +20,105 @@ def sparse_conv2d(
     policy: Tensor,
     previous: Tensor | None = None,
     *,
-    stride: int | tuple[int, int] = 1,
-    padding: int | tuple[int, int] = 0,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
     residual: Tensor | None = None,
     activation: str | None = None,
 ) -> Tensor:
-    """A convolution that skips, reuses or computes each output position, as a policy says.
+    """A convolution that skips, reuses or computes each output position, [N, O, Ho, Wo].
 
-    Where ``policy`` is 0 (skip) the result is 0; where 1 (reuse) it is ``previous``; where 2 (compute) it is
-    ``activation(conv2d(input, weight) + bias + residual)``. The time is proportional to the computed positions.
+    Y[n, :, u] = 0                                                    where policy[n, 0, u] is 0, skip
+                 previous[n, :, u]                                    where it is 1, reuse
+                 activation((W * X)[n, :, u] + bias + residual[n, :, u])    where it is 2, compute
 
-    Args:
-        input: [N, C, H, W], any float dtype.
-        weight: [O, C / groups, kh, kw], the dtype of ``input``.
-        bias: [O] or None.
-        policy: [N, 1, Ho, Wo], uint8, values 0, 1, 2; one decision for all channels of a position.
-        previous: [N, O, Ho, Wo], the dtype of ``input``; None: reuse yields 0.
-        stride, padding: as for ``torch.nn.functional.conv2d``; one number or (rows, columns).
-        residual: [N, O, Ho, Wo] or None, added before the activation at computed positions.
-        activation: None or ``"relu"``.
+    Native kernels take time in proportion to the computed positions.
 
-    Returns:
-        [N, O, Ho, Wo], the dtype of ``input``; sums are made in float32 at least.
+    input: [N, C, H, W], float32, float64, bfloat16 or float16.
+    weight: [O, C/groups, kh, kw], of input's dtype; its shape says the groups. bias: [O] or None.
+    policy: [N, 1, Ho, Wo], uint8 in 0, 1, 2: one decision for all channels of a position.
+    previous: [N, O, Ho, Wo], of input's dtype; None: reuse yields 0.
+    stride, padding: an integer or (y, x).
+    residual: [N, O, Ho, Wo] or None; added before the activation, at computed positions alone.
+    activation: None or "relu".
 
-    Raises:
-        ValueError: shapes or devices do not fit, or the activation is not known.
-        TypeError: a dtype is wrong.
+    The result is channels-last where input is. Differentiable by every floating tensor (once); policy has no gradient.
+    Raises ValueError or TypeError where shapes, dtypes or devices do not fit, with the arithmetic.
+    Source: SpVOS (Lin et al.), Eq. 8.
 
-    Source: SpVOS (W. Lin et al.), Eq. 8.
+    >>> x, w = torch.randn(1, 8, 10, 12), torch.randn(16, 8, 3, 3)
+    >>> sparse_conv2d(x, w, None, torch.full((1, 1, 10, 12), 2, dtype=torch.uint8), padding=1).shape
+    torch.Size([1, 16, 10, 12])
     """
-    stride, padding = _pair(stride), _pair(padding)
-    check(input, weight, bias, policy, previous, stride, padding, residual, activation)
-    return sparse_conv2d_reference(input, weight, bias, policy, previous, stride, padding, residual, activation)
+    input, weight, bias, previous, residual = autocast(input, weight, bias, previous, residual)
+    stride = per_axis("sparse_conv2d", "stride", stride, 2, 1)
+    padding = per_axis("sparse_conv2d", "padding", padding, 2, 0)
+    _check(input, weight, bias, policy, previous, stride, padding, residual, activation)
+    return torch.ops.pliant.sparse_conv2d(
+        input, weight, bias, policy, previous, stride, padding, residual, activation, requested_backend()
+    )
 
 
-def output_size(input: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> list[int]:
+def output_size(input: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int]) -> list[int]:
+    """(Ho, Wo): what fits."""
     return [
         (extent + 2 * pad - kernel) // step + 1
         for extent, kernel, step, pad in zip(input.shape[2:], weight.shape[2:], stride, padding)
     ]
 
 
-def check(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    policy: Tensor,
-    previous: Tensor | None,
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    residual: Tensor | None,
-    activation: str | None,
-) -> None:
+def _check(input, weight, bias, policy, previous, stride, padding, residual, activation) -> None:
+    name = "sparse_conv2d"
     if input.dim() != 4 or weight.dim() != 4:
         raise ValueError(
-            "input and weight must be [N, C, H, W] and [O, C / groups, kh, kw], "
-            f"got {list(input.shape)} and {list(weight.shape)}."
+            f"{name}: input and weight must be [N, C, H, W] and [O, C/groups, kh, kw], "
+            f"not {list(input.shape)} and {list(weight.shape)}"
         )
     groups, rest = divmod(input.shape[1], max(1, weight.shape[1]))
     if rest or groups < 1 or weight.shape[0] % groups:
         raise ValueError(
-            f"input has {input.shape[1]} channels, weight takes {weight.shape[1]} a group and makes "
-            f"{weight.shape[0]}: both must divide into the same whole number of groups."
+            f"{name}: input has {input.shape[1]} channels, weight reads {weight.shape[1]} a group and makes "
+            f"{weight.shape[0]}; both must be whole multiples for the same number of groups"
         )
-    if min(stride) < 1 or min(padding) < 0:
-        raise ValueError(f"stride must be 1 or more and padding 0 or more, got {stride} and {padding}.")
     size = output_size(input, weight, stride, padding)
     if min(size) < 1:
         raise ValueError(
-            f"a kernel of {list(weight.shape[2:])} does not fit into an input of {list(input.shape[2:])} "
-            f"padded by {list(padding)}."
+            f"{name}: a kernel of {list(weight.shape[2:])} does not fit into an input of {list(input.shape[2:])} "
+            f"with padding {padding}"
         )
     full = [input.shape[0], weight.shape[0], *size]
-    wanted = {"bias": (bias, full[1:2]), "previous": (previous, full), "residual": (residual, full)}
-    wanted["policy"] = (policy, [full[0], 1, *size])
-    for name, (tensor, shape) in wanted.items():
+    expected = {
+        "bias": (bias, full[1:2]),
+        "policy": (policy, [full[0], 1, *size]),
+        "previous": (previous, full),
+        "residual": (residual, full),
+    }
+    for key, (tensor, shape) in expected.items():
         if tensor is not None and list(tensor.shape) != shape:
-            raise ValueError(f"{name} must be {shape} for this convolution, got {list(tensor.shape)}.")
+            raise ValueError(
+                f"{name}: {key} must be {shape} for input {list(input.shape)}, weight {list(weight.shape)}, "
+                f"stride {stride} and padding {padding}, not {list(tensor.shape)}"
+            )
+    tensors = {"input": input, "weight": weight, "bias": bias, "previous": previous, "residual": residual}
+    check_tensors(name, "input", **tensors)
+    check_same_dtype(name, "input", **tensors)
     if policy.dtype != torch.uint8:
-        raise TypeError(f"policy must be uint8 (0 skip, 1 reuse, 2 compute), got {policy.dtype}.")
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation must be None or 'relu', got {activation!r}.")
-    floats = {"input": input, "weight": weight, "bias": bias, "previous": previous, "residual": residual}
-    for name, tensor in floats.items():
-        if tensor is None:
-            continue
-        if not tensor.is_floating_point():
-            raise TypeError(f"{name} must hold floats, got {tensor.dtype}.")
-        if tensor.dtype != input.dtype:
-            raise TypeError(f"{name} is {tensor.dtype}, input {input.dtype}; give both in one dtype.")
-        if tensor.device != input.device:
-            raise ValueError(f"{name} is on {tensor.device}, input on {input.device}.")
+        raise TypeError(f"{name}: policy must be uint8 (0 skip, 1 reuse, 2 compute), not {policy.dtype}")
     if policy.device != input.device:
-        raise ValueError(f"policy is on {policy.device}, input on {input.device}.")
+        raise ValueError(f"{name}: policy is on {policy.device}, input on {input.device}; move one of them")
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"{name}: activation must be None or 'relu', not {activation!r}")
+
+
+def _fake(input, weight, bias, policy, previous, stride, padding, residual, activation):
+    return empty_output(
+        input, [input.shape[0], weight.shape[0], *output_size(input, weight, stride, padding)]
+    )
+
+
+register(
+    "sparse_conv2d",
+    "Tensor input, Tensor weight, Tensor? bias, Tensor policy, Tensor? previous, SymInt[2] stride, "
+    "SymInt[2] padding, Tensor? residual, str? activation",
+    reference=sparse_conv2d_reference,
+    fake=_fake,
+)

@@ -6,8 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["ACTIVATIONS", "COMPUTE", "REUSE", "SKIP", "sparse_conv2d_reference"]
-
 SKIP, REUSE, COMPUTE = 0, 1, 2
 """What a policy says of a position."""
 ACTIVATIONS = {None: lambda x: x, "relu": F.relu}

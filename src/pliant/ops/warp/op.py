@@ -1,47 +1,49 @@
-"""Backward bilinear warp by a field of displacements."""
+"""warp: each position of the result reads the input at its own place plus an offset."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from pliant.ops.arguments import autocast, check_tensors, empty_output, precise
+from pliant.ops.backend import requested_backend
+from pliant.ops.registration import register
 from pliant.ops.warp.reference import warp_reference
-
-__all__ = ["warp"]
 
 
 def warp(input: Tensor, offset: Tensor) -> Tensor:
-    """Each position of the result reads the input at its own place plus an offset, bilinearly, zero outside.
+    """Backward bilinear warp by a field of displacements, [N, C, H, W].
 
-    ``out[n, c, y, x] = input[n, c, y + offset[n, 0, y, x], x + offset[n, 1, y, x]]``. A corner outside the input
-    counts as 0, corner by corner; an offset that is not a number reads outside.
+    Y[n, c, y, x] = X[n, c, y + offset[n, 0, y, x], x + offset[n, 1, y, x]]
 
-    Args:
-        input: [N, C, H, W], any float dtype.
-        offset: [N, 2, H, W], (dy, dx) in pixels of the input; any float dtype, used in float32 at least.
+    X between grid points is bilinear, 0 outside, each corner for itself. A position that is infinite or not a number
+    counts as outside.
 
-    Returns:
-        [N, C, H, W], the dtype of ``input``.
+    input: [N, C, H, W], float32, float64, bfloat16 or float16.
+    offset: [N, 2, H, W], (dy, dx) in pixels of the input, any of these dtypes; computed in float32 at least.
 
-    Raises:
-        ValueError: the shapes do not fit.
-        TypeError: a dtype is not a float.
+    Differentiable by both (once); at grid points the derivative by the offset is the one from the right.
+    Raises ValueError or TypeError where shapes, dtypes or devices do not fit.
+    Source: layer 109 of RPM-Net (Kim et al. 2020).
 
-    Source: the warp of RPM-Net, layer 109 of its table (Kim et al., WACV 2020).
+    >>> warp(torch.randn(1, 3, 30, 54), torch.zeros(1, 2, 30, 54)).shape
+    torch.Size([1, 3, 30, 54])
     """
-    check(input, offset)
-    return warp_reference(input, offset)
-
-
-def check(input: Tensor, offset: Tensor) -> None:
+    (input,) = autocast(input)
     if input.dim() != 4:
-        raise ValueError(f"input must be [N, C, H, W], got {list(input.shape)}.")
+        raise ValueError(f"warp: input must be [N, C, H, W], not {list(input.shape)}")
     expected = [input.shape[0], 2, *input.shape[2:]]
     if list(offset.shape) != expected:
         raise ValueError(
-            f"offset must be [N, 2, H, W] = {expected} for an input of {list(input.shape)}, got {list(offset.shape)}."
+            f"warp: offset must be [N, 2, H, W] = {expected} for an input of {list(input.shape)}, "
+            f"not {list(offset.shape)}"
         )
-    for name, tensor in (("input", input), ("offset", offset)):
-        if not tensor.is_floating_point():
-            raise TypeError(f"{name} must hold floats, got {tensor.dtype}.")
-    if input.device != offset.device:
-        raise ValueError(f"input is on {input.device}, offset on {offset.device}; both must be on one device.")
+    check_tensors("warp", "input", input=input, offset=offset)
+    return torch.ops.pliant.warp(input, precise(offset, input), requested_backend())
+
+
+def _fake(input: Tensor, offset: Tensor) -> Tensor:
+    return empty_output(input, input.shape)
+
+
+register("warp", "Tensor input, Tensor offset", reference=warp_reference, fake=_fake)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["warp_reference"]
-
 
 def warp_reference(input: Tensor, offset: Tensor) -> Tensor:
     """See :func:`pliant.ops.warp`. Sums in float32 at least and rounds once."""

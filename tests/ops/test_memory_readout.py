@@ -1,0 +1,112 @@
+"""Reading a memory: the identities that the similarity must obey, bounded memory, errors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pliant import ops
+from pliant.ops.memory_readout import reference
+
+
+def memory(dtype=torch.float64, key=16, value=20, frames=2, height=5, width=6):
+    torch.manual_seed(0)
+    keys = torch.randn(1, key, frames, height, width, dtype=dtype)
+    return (
+        keys,
+        torch.randn(1, key, height, width, dtype=dtype),
+        torch.randn(1, value, frames, height, width, dtype=dtype),
+    )
+
+
+def test_softmax_of_negative_squared_distance():
+    keys, query, values = memory()
+    distance = (keys.flatten(2).unsqueeze(3) - query.flatten(2).unsqueeze(2)).square().sum(1)
+    expected = values.flatten(2) @ (-distance / 4).softmax(1)  # sqrt(16) = 4
+    torch.testing.assert_close(ops.memory_readout(keys, query, values).flatten(2), expected)
+
+
+def test_selection_and_shrinkage_weigh_the_distance():
+    keys, query, values = memory()
+    shrinkage, selection = 1 + torch.rand_like(keys[:, :1]), torch.rand_like(query)
+    difference = keys.flatten(2).unsqueeze(3) - query.flatten(2).unsqueeze(2)
+    distance = (selection.flatten(2).unsqueeze(2) * difference.square()).sum(1) * shrinkage.flatten(
+        2
+    ).transpose(1, 2)
+    expected = values.flatten(2) @ (-distance / 4).softmax(1)
+    found = ops.memory_readout(keys, query, values, shrinkage=shrinkage, selection=selection)
+    torch.testing.assert_close(found.flatten(2), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+def test_a_shift_of_all_keys_changes_nothing(dtype):
+    keys, query, values = memory(dtype)
+    expected = ops.memory_readout(keys, query, values)
+    torch.testing.assert_close(
+        ops.memory_readout(keys + 0.5, query + 0.5, values), expected, rtol=0, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.float32, torch.bfloat16], ids=["float64", "float32", "bfloat16"]
+)
+def test_top_1_copies_the_nearest_value(dtype):
+    keys, query, values = memory(dtype)
+    similarity = 2 * keys.flatten(2).transpose(1, 2).double() @ query.flatten(2).double()
+    nearest = (similarity - keys.flatten(2).double().square().sum(1).unsqueeze(2)).argmax(1)
+    expected = values.flatten(2).gather(2, nearest.unsqueeze(1).expand(-1, values.shape[1], -1))
+    assert torch.equal(ops.memory_readout(keys, query, values, top_k=1).flatten(2), expected)
+
+
+def test_top_of_all_is_the_whole_softmax():
+    keys, query, values = memory(torch.float32)
+    expected = ops.memory_readout(keys, query, values)
+    for top_k in (60, 61, 10_000):
+        torch.testing.assert_close(ops.memory_readout(keys, query, values, top_k=top_k), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_similarities_far_from_zero_do_not_overflow(dtype):
+    keys, query, values = memory(dtype)
+    for scale in (30, 0.01):
+        out = ops.memory_readout(keys * scale + 40, query * scale - 40, values, top_k=20)
+        assert out.isfinite().all()
+        assert out.abs().max() <= values.abs().max() * 1.01
+
+
+def test_several_objects_in_one_call_equal_each_alone():
+    keys, query, values = memory(torch.float32, value=3 * 24)
+    together = ops.memory_readout(keys, query, values)
+    for part, alone in zip(together.split(24, 1), values.split(24, 1)):
+        torch.testing.assert_close(ops.memory_readout(keys, query, alone), part)
+
+
+def test_channels_last_values_give_a_channels_last_readout():
+    keys, query, values = memory(torch.float32)
+    last = ops.memory_readout(keys, query, values.to(memory_format=torch.channels_last_3d))
+    assert last.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(last.contiguous(), ops.memory_readout(keys, query, values))
+
+
+def test_parts_of_the_queries_equal_the_whole(monkeypatch):
+    arguments = [t.requires_grad_(True) for t in memory()]
+    whole = reference.memory_readout_reference(*arguments, 7)
+    expected = torch.autograd.grad(whole.square().sum(), arguments)
+    monkeypatch.setattr(reference, "AFFINITIES_AT_ONCE", 7 * 60)
+    parts = reference.by_parts(*arguments, 7, None, None)
+    torch.testing.assert_close(parts, whole)
+    torch.testing.assert_close(torch.autograd.grad(parts.square().sum(), arguments), expected)
+
+
+def test_wrong_arguments_are_named():
+    keys, query, values = memory()
+    with pytest.raises(ValueError, match=r"query_key must be \[1, 16, 5, 6\].*not \[1, 15, 5, 6\]"):
+        ops.memory_readout(keys, query[:, 1:], values)
+    with pytest.raises(ValueError, match=r"memory_value must be \[1, 20, 2, 5, 6\].*not \[1, 20, 1, 5, 6\]"):
+        ops.memory_readout(keys, query, values[:, :, 1:])
+    with pytest.raises(TypeError, match="memory_value is float32, memory_key is float64"):
+        ops.memory_readout(keys, query, values.float())
+    with pytest.raises(ValueError, match="the memory is empty"):
+        ops.memory_readout(keys[:, :, :0], query, values[:, :, :0])
+    with pytest.raises(ValueError, match="top_k must be at least 1, or None for all, not 0"):
+        ops.memory_readout(keys, query, values, top_k=0)
