@@ -28,6 +28,7 @@ class Model:
 
 MODELS: dict[str, Model] = {
     "rpmnet": Model("rpmnet", "track", None, "RPM-Net: matching learnt from video without labels"),
+    "spvos_small": Model("spvos", "track", "spvos_small.safetensors", "dense memory matching sized for CPUs"),
     "stcn": Model("spvos", "track", None, "STCN: dense memory matching, the network SpVOS stands on"),
     "xmem": Model("xmem", "track", None, "XMem: sensory, working and long-term memory, for long videos"),
     "threedc_seg": Model(

@@ -11,6 +11,7 @@ __all__ = ["BUILDERS", "PRESETS", "Preset"]
 # builder -> module:function of a preset's options
 BUILDERS = {
     "stcn": "pliant.models.spvos.network:STCN",
+    "small": "pliant.models.spvos.small:build",
 }
 
 
@@ -24,4 +25,5 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     "stcn": Preset("stcn"),
+    "spvos_small": Preset("small"),
 }

@@ -1,0 +1,300 @@
+"""The small memory-matching tracker for CPUs: STCN's scheme, sized to run in real time without a GPU.
+
+Key encoder: the first blocks of an ImageNet ResNet-50 with its batch norms folded into the convolutions (so there is
+nothing to freeze, and inference is the training network). Value encoder, decoder and key projection are our own.
+Differences from STCN, each for speed or steadiness: narrower values and decoder; the value encoder looks at the mask
+and the picture at 1/4 and takes the rest from the key features; the decoder is also told, at 1/16, where the object
+was one frame before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pliant.models.memory_bank import MemoryBank
+from pliant.models.spvos.aggregation import aggregate, aggregate_log_odds
+from pliant.nn.fused_conv import conv2d, conv2d_add
+from pliant.ops import memory_readout
+
+__all__ = ["SmallPreset", "SmallState", "SmallTracker"]
+
+
+@dataclass(frozen=True)
+class SmallPreset:
+    """Sizes of a small tracker. ``blocks``: how many blocks of ResNet-50's first three stages are kept."""
+
+    blocks: tuple[int, int, int] = (2, 3, 3)
+    key_channels: int = 64
+    value_channels: int = 128
+    context_channels: int = 128  # of the query features that the decoder sees
+    decoder_channels: tuple[int, int, int] = (192, 128, 64)  # at 1/16, 1/8, 1/4
+    memory_channels: tuple[int, int, int] = (64, 128, 256)  # of the value encoder at 1/4, 1/8, 1/16
+    top_k: int = 30
+    memory_frames: int = 8
+
+
+def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2)
+
+
+class Bottleneck(nn.Module):
+    """ResNet v1 bottleneck without batch norm, stride on the first 1x1 as in the Keras weights."""
+
+    def __init__(self, inputs: int, planes: int, stride: int, *, project: bool) -> None:
+        super().__init__()
+        self.conv1 = _conv(inputs, planes, 1, stride)
+        self.conv2 = _conv(planes, planes)
+        self.conv3 = _conv(planes, 4 * planes, 1)
+        self.shortcut = _conv(inputs, 4 * planes, 1, stride) if project else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        # The fused addition overwrites its residual; x itself is still wanted by the decoder where a stage ends.
+        residual = x.clone() if self.shortcut is None else conv2d(self.shortcut, x)
+        y = conv2d(self.conv2, conv2d(self.conv1, x, relu=True), relu=True)
+        return conv2d_add(self.conv3, y, residual, relu=True)
+
+
+class ResidualBlock(nn.Module):
+    """y = ReLU(x' + conv(ReLU(conv(x)))), x' = x or its 1x1 projection."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = _conv(inputs, outputs, 3, stride)
+        self.conv2 = _conv(outputs, outputs)
+        self.shortcut = None if inputs == outputs and stride == 1 else _conv(inputs, outputs, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual = x.clone() if self.shortcut is None else conv2d(self.shortcut, x)
+        return conv2d_add(self.conv2, conv2d(self.conv1, x, relu=True), residual, relu=True)
+
+
+class KeyEncoder(nn.Module):
+    """Image [N, 3, H, W] -> features at 1/4 [256], 1/8 [512], 1/16 [1024]."""
+
+    def __init__(self, blocks: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 64, 7, 2, 3)
+        inputs = 64
+        for stage, (count, planes) in enumerate(zip(blocks, (64, 128, 256)), start=1):
+            layers = []
+            for index in range(count):
+                stride = 2 if stage > 1 and index == 0 else 1
+                layers.append(Bottleneck(inputs, planes, stride, project=index == 0))
+                inputs = 4 * planes
+            setattr(self, f"layer{stage}", nn.Sequential(*layers))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x = F.max_pool2d(conv2d(self.stem, image, relu=True), 3, 2, 1)
+        f4 = self.layer1(x)
+        f8 = self.layer2(f4)
+        return f4, f8, self.layer3(f8)
+
+
+class ValueEncoder(nn.Module):
+    """Image, mask of the object, masks of the others, key features -> value [N, C_v, h, w] at 1/16."""
+
+    def __init__(self, preset: SmallPreset) -> None:
+        super().__init__()
+        c4, c8, c16 = preset.memory_channels
+        self.stem = nn.Conv2d(5, c4, 4, 4)
+        self.layers = nn.Sequential(ResidualBlock(c4, c4), ResidualBlock(c4, c8, 2), ResidualBlock(c8, c16, 2))
+        self.reduce = _conv(1024, c16, 1)
+        self.fuse = ResidualBlock(2 * c16, c16)
+        self.value = _conv(c16, preset.value_channels)
+
+    def forward(self, image: Tensor, mask: Tensor, others: Tensor, f16: Tensor) -> Tensor:
+        x = torch.cat([image, mask, others], 1).contiguous(memory_format=torch.channels_last)
+        x = self.layers(conv2d(self.stem, x, relu=True))
+        x = torch.cat([x, conv2d(self.reduce, f16)], 1)
+        return conv2d(self.value, self.fuse(x))
+
+
+class Decoder(nn.Module):
+    """Readout, query features and the last mask -> logit [N, 1, 4h, 4w] at 1/4."""
+
+    def __init__(self, preset: SmallPreset) -> None:
+        super().__init__()
+        d16, d8, d4 = preset.decoder_channels
+        self.start = ResidualBlock(preset.value_channels + preset.context_channels + 2, d16)
+        self.skip8 = _conv(512, d8, 1)
+        self.down8 = _conv(d16, d8, 1)
+        self.block8 = ResidualBlock(d8, d8)
+        self.skip4 = _conv(256, d4, 1)
+        self.down4 = _conv(d8, d4, 1)
+        self.block4 = ResidualBlock(d4, d4)
+        self.logit = _conv(d4, 1)
+
+    def skips(self, f4: Tensor, f8: Tensor) -> tuple[Tensor, Tensor]:
+        """What all objects of a frame share: [N, d4, ...] at 1/4 and [N, d8, ...] at 1/8."""
+        return conv2d(self.skip4, f4), conv2d(self.skip8, f8)
+
+    def forward(self, readout: Tensor, context: Tensor, last: Tensor, skip4: Tensor, skip8: Tensor) -> Tensor:
+        x = torch.cat([readout, context, last], 1).contiguous(memory_format=torch.channels_last)
+        x = self.start(x)
+        x = self.block8(F.relu(_upsample(conv2d(self.down8, x), 2) + skip8))
+        x = self.block4(F.relu(_upsample(conv2d(self.down4, x), 2) + skip4))
+        return conv2d(self.logit, x)
+
+
+def _upsample(x: Tensor, factor: int) -> Tensor:
+    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+
+
+@dataclass(slots=True)
+class SmallState:
+    """One stream: the memory, the last mask at 1/16 [K, h, w], and the features of the frame seen last."""
+
+    bank: MemoryBank
+    time: int
+    last: Tensor
+    features: tuple[Tensor, Tensor, Tensor] | None = None
+    key: Tensor | None = None
+
+    def nbytes(self) -> int:
+        """Bytes of all tensors held."""
+        tensors = [self.last, *(self.features or ()), *([self.key] if self.key is not None else [])]
+        return self.bank.nbytes() + sum(t.numel() * t.element_size() for t in tensors)
+
+
+class SmallTracker(nn.Module):
+    """The whole network; promises what ``pliant.models.protocols.TrackNetwork`` says."""
+
+    stride = 16
+
+    def __init__(self, preset: SmallPreset | None = None) -> None:
+        super().__init__()
+        self.preset = preset = preset or SmallPreset()
+        self.key_encoder = KeyEncoder(preset.blocks)
+        self.key = _conv(1024, preset.key_channels)
+        self.context = _conv(1024, preset.context_channels)
+        self.value_encoder = ValueEncoder(preset)
+        self.decoder = Decoder(preset)
+        nn.init.orthogonal_(self.key.weight)
+        nn.init.zeros_(self.key.bias)
+
+    # One stream -----------------------------------------------------------------------------------------------
+
+    def start(self, image: Tensor, masks: Tensor) -> SmallState:
+        height, width = image.shape[-2] // self.stride, image.shape[-1] // self.stride
+        state = SmallState(MemoryBank(self.preset.memory_frames), 0, image.new_zeros(0, height, width))
+        self._see(state, image)
+        self.memorize(state, image, aggregate(masks), permanent=True)
+        state.last = self._shrink(aggregate(masks)[1:])
+        return state
+
+    def step(self, state: SmallState, image: Tensor) -> Tensor:
+        state.time += 1
+        self._see(state, image)
+        f4, f8, f16 = state.features
+        skip4, skip8 = self.decoder.skips(f4, f8)
+        context = conv2d(self.context, f16)
+        readout = self._read(state)
+        count = len(readout)
+        last = torch.stack([state.last, state.last.sum(0, keepdim=True) - state.last], 1).to(readout.dtype)
+        logits = self.decoder(readout, context.expand(count, -1, -1, -1), last, skip4, skip8)
+        probabilities = torch.sigmoid(_upsample(logits.float(), 4))[:, 0]
+        result = aggregate(probabilities)
+        state.last = self._shrink(result[1:])
+        return result
+
+    def memorize(self, state: SmallState, image: Tensor, probabilities: Tensor, *, permanent: bool = False) -> None:
+        if state.features is None or state.features[2].shape[-2:] != self._grid(image):
+            self._see(state, image)
+        objects = probabilities[1:].to(image.dtype)
+        others = objects.sum(0, keepdim=True) - objects
+        f16 = state.features[2].expand(len(objects), -1, -1, -1)
+        picture = image.expand(len(objects), -1, -1, -1)
+        values = self.value_encoder(picture, objects[:, None], others[:, None], f16)
+        state.bank.add(state.time, state.key[0], values, permanent=permanent)
+        state.last = self._shrink(probabilities[1:])
+
+    def forget(self, state: SmallState, index: int) -> None:
+        state.bank.forget(index)
+        state.last = torch.cat([state.last[:index], state.last[index + 1 :]])
+
+    def _see(self, state: SmallState, image: Tensor) -> None:
+        state.features = self.key_encoder(image.contiguous(memory_format=torch.channels_last))
+        state.key = conv2d(self.key, state.features[2])
+
+    def _grid(self, image: Tensor) -> tuple[int, int]:
+        return image.shape[-2] // self.stride, image.shape[-1] // self.stride
+
+    def _shrink(self, probabilities: Tensor) -> Tensor:
+        return F.avg_pool2d(probabilities.float()[:, None], self.stride)[:, 0]
+
+    def _read(self, state: SmallState) -> Tensor:
+        """Values [K, C_v, h, w] read from the memory for every object."""
+        channels = self.preset.value_channels
+        readout = None
+        for indices, key, values in state.bank.groups():
+            part = memory_readout(key[None], state.key, values[None], top_k=self.preset.top_k)
+            part = part[0].unflatten(0, (len(indices), channels))
+            if len(indices) == state.bank.objects:
+                return part
+            if readout is None:
+                readout = part.new_zeros(state.bank.objects, *part.shape[1:])
+            readout[indices] = part
+        return readout
+
+    # Training --------------------------------------------------------------------------------------------------
+
+    def forward(self, images: Tensor, masks: Tensor, valid: Tensor, memory: list[bool]) -> Tensor:
+        """Log-odds [B, T - 1, K + 1, H, W] of frames 1 to T - 1 of clips, the masks of frame 0 given.
+
+        images [B, T, 3, H, W] normalised; masks [B, K, H, W] of frame 0 in [0, 1]; valid [B, K] bool, objects that
+        exist; memory: for each frame whether its prediction joins the memory (frame 0 always does). Masks fed back
+        are the network's own, with gradients.
+        """
+        b, t = images.shape[:2]
+        k = masks.shape[1]
+        frames = images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        f4, f8, f16 = (f.unflatten(0, (b, t)) for f in self.key_encoder(frames))
+        keys = self.key(f16.flatten(0, 1)).unflatten(0, (b, t))
+        context = self.context(f16.flatten(0, 1)).unflatten(0, (b, t))
+        skip4, skip8 = (s.unflatten(0, (b, t)) for s in self.decoder.skips(f4.flatten(0, 1), f8.flatten(0, 1)))
+
+        def per_object(x: Tensor) -> Tensor:
+            return x.repeat_interleave(k, 0)
+
+        def remember(index: int, probabilities: Tensor) -> Tensor:  # [B, K, H, W] -> [B, K * C_v, h, w]
+            objects = probabilities.to(images.dtype)
+            others = objects.sum(1, keepdim=True) - objects
+            values = self.value_encoder(
+                per_object(images[:, index]), objects.flatten(0, 1)[:, None], others.flatten(0, 1)[:, None],
+                per_object(f16[:, index]),
+            )  # fmt: skip
+            return values.unflatten(0, (b, k)).flatten(1, 2)
+
+        exists = valid[:, :, None, None].float()
+        given = aggregate(masks * exists, 1)[:, 1:] * exists
+        memory_keys, memory_values = [keys[:, 0]], [remember(0, given)]
+        last = self._pool(given)
+        outputs = []
+        for index in range(1, t):
+            readout = memory_readout(torch.stack(memory_keys, 2), keys[:, index], torch.stack(memory_values, 2))
+            readout = readout.unflatten(1, (k, -1)).flatten(0, 1)
+            hint = torch.stack([last, last.sum(1, keepdim=True) - last], 2).flatten(0, 1).to(readout.dtype)
+            logits = self.decoder(
+                readout, per_object(context[:, index]), hint, per_object(skip4[:, index]), per_object(skip8[:, index])
+            )
+            probabilities = torch.sigmoid(_upsample(logits.float(), 4)).unflatten(0, (b, k))[:, :, 0] * exists
+            odds = aggregate_log_odds(probabilities, 1)
+            outputs.append(odds)
+            predicted = odds.softmax(1)[:, 1:] * exists
+            last = self._pool(predicted)
+            if memory[index] and index < t - 1:
+                memory_keys.append(keys[:, index])
+                memory_values.append(remember(index, predicted))
+        return torch.stack(outputs, 1)
+
+    def _pool(self, probabilities: Tensor) -> Tensor:
+        return F.avg_pool2d(probabilities, self.stride)
+
+
+def build(**options) -> SmallTracker:
+    """A small tracker with random weights; ``options`` are fields of ``SmallPreset``."""
+    return SmallTracker(SmallPreset(**options))
