@@ -18,6 +18,7 @@ def fuses(convolution: nn.Conv2d, input: Tensor) -> bool:
     """Whether oneDNN's fused primitive will run: CPU, no gradient wanted, float32 or bfloat16, numeric padding."""
     return (
         not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
         and input.device.type == "cpu"
         and input.dtype in (torch.float32, torch.bfloat16)
         and convolution.weight.dtype == input.dtype
@@ -43,7 +44,7 @@ def conv2d(convolution: nn.Conv2d, input: Tensor, *, relu: bool = False) -> Tens
             input, _weight(c), c.bias, c.padding, c.stride, c.dilation, c.groups, "relu" if relu else "none", [], ""
         )
     output = convolution(input)
-    return F.relu(output) if relu else output
+    return F.relu_(output) if relu else output
 
 
 def conv2d_add(convolution: nn.Conv2d, input: Tensor, residual: Tensor, *, relu: bool = False) -> Tensor:
@@ -58,8 +59,8 @@ def conv2d_add(convolution: nn.Conv2d, input: Tensor, residual: Tensor, *, relu:
             residual, input, _weight(c), c.bias, c.padding, c.stride, c.dilation, c.groups,
             "add", 1.0, "relu" if relu else None, [], "",
         )  # fmt: skip
-    output = convolution(input) + residual
-    return F.relu(output) if relu else output
+    output = convolution(input).add_(residual)  # in place: nothing needs the convolution's own output again
+    return F.relu_(output) if relu else output
 
 
 def pack(network: nn.Module) -> nn.Module:

@@ -11,7 +11,7 @@ from pliant.models import MODELS
 from pliant.models.d2conv3d import PRESETS
 from pliant.nn import SteeringMaps
 from pliant.testing import parity
-from pliant.training.losses.lovasz import lovasz_hinge
+from pliant.losses.lovasz import lovasz_hinge
 
 COUNTS = {
     "threedc_seg": 74_168_194,

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from pliant.models.rpmnet import colour
 from pliant.models.rpmnet.network import RPMNet, reduce
 from pliant.models.rpmnet.presets import Preset
-from pliant.training.losses import photometric
-from pliant.training.losses.photometric import ColourLoss
+from pliant.losses import photometric
+from pliant.losses.photometric import ColourLoss
 
 __all__ = ["Recipe", "Terms", "hide_channels", "photometric_terms", "random_light"]
 

@@ -27,7 +27,7 @@ __all__ = ["SmallPreset", "SmallState", "SmallTracker"]
 class SmallPreset:
     """Sizes of a small tracker. ``blocks``: how many blocks of ResNet-50's first three stages are kept."""
 
-    blocks: tuple[int, int, int] = (2, 3, 3)
+    blocks: tuple[int, int, int] = (3, 4, 3)
     key_channels: int = 64
     value_channels: int = 128
     context_channels: int = 128  # of the query features that the decoder sees
@@ -53,7 +53,7 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # The fused addition overwrites its residual; x itself is still wanted by the decoder where a stage ends.
-        residual = x.clone() if self.shortcut is None else conv2d(self.shortcut, x)
+        residual = (x if torch.is_grad_enabled() else x.clone()) if self.shortcut is None else conv2d(self.shortcut, x)
         y = conv2d(self.conv2, conv2d(self.conv1, x, relu=True), relu=True)
         return conv2d_add(self.conv3, y, residual, relu=True)
 
@@ -68,7 +68,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = None if inputs == outputs and stride == 1 else _conv(inputs, outputs, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        residual = x.clone() if self.shortcut is None else conv2d(self.shortcut, x)
+        residual = (x if torch.is_grad_enabled() else x.clone()) if self.shortcut is None else conv2d(self.shortcut, x)
         return conv2d_add(self.conv2, conv2d(self.conv1, x, relu=True), residual, relu=True)
 
 
@@ -135,8 +135,8 @@ class Decoder(nn.Module):
     def forward(self, readout: Tensor, context: Tensor, last: Tensor, skip4: Tensor, skip8: Tensor) -> Tensor:
         x = torch.cat([readout, context, last], 1).contiguous(memory_format=torch.channels_last)
         x = self.start(x)
-        x = self.block8(F.relu(_upsample(conv2d(self.down8, x), 2) + skip8))
-        x = self.block4(F.relu(_upsample(conv2d(self.down4, x), 2) + skip4))
+        x = self.block8(F.relu_(_upsample(conv2d(self.down8, x), 2).add_(skip8)))
+        x = self.block4(F.relu_(_upsample(conv2d(self.down4, x), 2).add_(skip4)))
         return conv2d(self.logit, x)
 
 

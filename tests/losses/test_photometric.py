@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pliant.training.losses import photometric as loss
+from pliant.losses import photometric as loss
 
 KINDS = ("l1", "huber", "mse", "quantised")
 

@@ -7,7 +7,7 @@ import torch
 
 from conftest import shared
 from pliant.testing import parity
-from pliant.training.losses.lovasz import lovasz_hinge
+from pliant.losses.lovasz import lovasz_hinge
 
 
 def definition(logits, labels):

@@ -1,0 +1,110 @@
+"""How the small tracker is trained: synthetic clips, longer and faster ones as it learns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pliant.datasets.pictures import PictureStore
+from pliant.datasets.synthetic import SyntheticClips
+from pliant.losses.segmentation import bootstrapped_cross_entropy, dice
+from pliant.models.backbones.keras_resnet50 import read_keras_resnet50
+from pliant.models.spvos.small import SmallTracker, build
+from pliant.weights import read_weights
+
+__all__ = ["SmallRecipe", "Stage"]
+
+MEAN = np.array([0.485, 0.456, 0.406], np.float32) * 255
+STANDARD_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32) * 255
+
+
+@dataclass(frozen=True)
+class Stage:
+    """From which share of the schedule on: clip length, side in pixels, speed of the motion, hard-pixel share."""
+
+    start: float
+    length: int
+    side: int
+    speed: float
+    hard: float
+
+
+@dataclass(frozen=True)
+class SmallRecipe:
+    """``spvos_small`` on synthetic clips of the pictures in ``pictures`` (a file of ``pack_pictures``).
+
+    initial: the folder of the Keras ResNet-50 (for the key encoder), or weights of a whole ``spvos_small`` to go on
+    from (safetensors or PyTorch); None: random. The stem and the first stage keep their ImageNet weights: they are
+    half of the cost of a step and general enough.
+    """
+
+    pictures: Path
+    initial: Path | None = None
+    seed: int = 0
+    name: str = "spvos_small"
+    stages: tuple[Stage, ...] = (
+        Stage(0.0, 3, 256, 0.6, 0.5),
+        Stage(0.1, 4, 256, 1.0, 0.25),
+        Stage(0.5, 5, 256, 1.0, 0.15),
+        Stage(0.8, 6, 256, 0.8, 0.15),
+    )
+    max_objects: int = 2
+
+    def build(self) -> SmallTracker:
+        network = build()
+        if self.initial is not None and self.initial.is_dir():
+            weights = read_keras_resnet50(self.initial)
+            encoder = network.key_encoder
+            encoder.load_state_dict({key: weights[key] for key in encoder.state_dict()})
+        elif self.initial is not None:
+            read_weights(network, self.initial, family="spvos", name=self.name)
+        network.key_encoder.stem.requires_grad_(False)
+        network.key_encoder.layer1.requires_grad_(False)
+        return network
+
+    def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
+        encoder = [p for p in network.key_encoder.parameters() if p.requires_grad]
+        rest = [p for name, p in network.named_parameters() if not name.startswith("key_encoder.")]
+        return [{"params": encoder, "scale": 0.2}, {"params": rest, "scale": 1.0}]
+
+    def sample(self, step: int, index: int, progress: float) -> dict[str, Any]:
+        stage = self.stage(progress)
+        clips = SyntheticClips(
+            self._store, self.seed, (stage.side, stage.side), stage.length, stage.speed, self.max_objects
+        )
+        clip = clips[step * 4096 + index]
+        images = (clip.frames.astype(np.float32) - MEAN) / STANDARD_DEVIATION
+        valid = np.arange(self.max_objects) < len(clip.own_motion)
+        return {
+            "images": np.ascontiguousarray(images.transpose(0, 3, 1, 2)),
+            "labels": clip.labels,
+            "valid": valid,
+            "hard": np.float32(stage.hard),
+        }
+
+    def loss(self, network: nn.Module, batch: dict[str, Tensor], progress: float) -> dict[str, Tensor]:
+        images, labels, valid = batch["images"], batch["labels"].long(), batch["valid"]
+        length = images.shape[1]
+        objects = torch.arange(1, self.max_objects + 1, device=labels.device)[:, None, None]
+        masks = (labels[:, :, None] == objects).float()  # [B, T, K, H, W]
+        memory = [True] * (length - 1) + [False]
+        odds = network(images, masks[:, 0], valid, memory)  # [B, T - 1, K + 1, H, W]
+        share = float(batch["hard"][0])
+        entropy = bootstrapped_cross_entropy(odds.flatten(0, 1), labels[:, 1:].flatten(0, 1), share)
+        probabilities = odds.float().softmax(2)[:, :, 1:].flatten(0, 1)
+        overlap = dice(probabilities, masks[:, 1:].flatten(0, 1), valid.repeat_interleave(length - 1, 0))
+        return {"loss": entropy + overlap, "cross_entropy": entropy, "dice": overlap}
+
+    def stage(self, progress: float) -> Stage:
+        """The stage of a share of the schedule."""
+        return [stage for stage in self.stages if stage.start <= progress][-1]
+
+    @cached_property
+    def _store(self) -> PictureStore:
+        return PictureStore(self.pictures)

@@ -1,1 +1,0 @@
-"""Losses: functions of tensors, one file each, named as their papers name them."""
