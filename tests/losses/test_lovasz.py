@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from conftest import shared
-from pliant.testing import parity
 from pliant.losses.lovasz import lovasz_hinge
+from pliant.testing import parity
 
 
 def definition(logits, labels):

@@ -7,11 +7,11 @@ import torch
 
 import pliant
 from conftest import shared
+from pliant.losses.lovasz import lovasz_hinge
 from pliant.models import MODELS
 from pliant.models.d2conv3d import PRESETS
 from pliant.nn import SteeringMaps
 from pliant.testing import parity
-from pliant.losses.lovasz import lovasz_hinge
 
 COUNTS = {
     "threedc_seg": 74_168_194,

@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pliant.losses import photometric
+from pliant.losses.photometric import ColourLoss
 from pliant.models.rpmnet import colour
 from pliant.models.rpmnet.network import RPMNet, reduce
 from pliant.models.rpmnet.presets import Preset
-from pliant.losses import photometric
-from pliant.losses.photometric import ColourLoss
 
 __all__ = ["Recipe", "Terms", "hide_channels", "photometric_terms", "random_light"]
 
