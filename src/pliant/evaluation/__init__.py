@@ -14,6 +14,11 @@ __all__ = ["PROTOCOLS", "Report", "evaluate"]
 PROTOCOLS = {
     "davis2016": ("pliant.evaluation.davis2016:evaluate_davis2016", ("split", "convention", "fixed")),
     "davis2017": ("pliant.evaluation.davis2017:evaluate_davis2017", ("split", "fixed")),
+    "davis2017-unsupervised": (
+        "pliant.evaluation.davis2017_unsupervised:evaluate_davis2017_unsupervised",
+        ("split", "fixed"),
+    ),
+    "youtube-vos": ("pliant.evaluation.youtube_vos:evaluate_youtube_vos", ("convention", "seen_categories")),
 }
 
 
