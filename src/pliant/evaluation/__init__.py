@@ -18,6 +18,8 @@ PROTOCOLS = {
         "pliant.evaluation.davis2017_unsupervised:evaluate_davis2017_unsupervised",
         ("split", "fixed"),
     ),
+    "youtube-vis": ("pliant.evaluation.youtube_vis:evaluate_youtube_vis", ("fixed",)),
+    "ovis": ("pliant.evaluation.ovis:evaluate_ovis", ("fixed",)),
     "youtube-vos": ("pliant.evaluation.youtube_vos:evaluate_youtube_vos", ("convention", "seen_categories")),
 }
 

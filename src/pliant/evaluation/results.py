@@ -26,14 +26,16 @@ class Problems:
         self.count += 1
 
     @staticmethod
-    def raise_first(parts: Iterable[Problems]) -> None:
+    def raise_first(
+        parts: Iterable[Problems],
+        one: str = "result file cannot be used",
+        many: str = "result files cannot be used",
+    ) -> None:
         """Raises ResultsError with the first sentence of all, and how many files more cannot be used."""
         parts = [part for part in parts if part.count]
         if parts:
             others = sum(part.count for part in parts) - 1
-            raise ResultsError(
-                parts[0].first + _more(others, "result file cannot be used", "result files cannot be used")
-            )
+            raise ResultsError(parts[0].first + _more(others, one, many))
 
 
 def _more(others: int, one: str, many: str) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 
 from pliant.errors import MaskError
 
-__all__ = ["area", "decode", "encode", "encode_objects"]
+__all__ = ["area", "decode", "encode", "encode_objects", "read"]
 
 
 def encode(mask: np.ndarray, *, compress: bool = True) -> dict[str, Any]:
@@ -82,14 +82,14 @@ def decode(code: Mapping[str, Any]) -> np.ndarray:
     Raises:
         MaskError: the code is damaged: strange characters, negative runs, or a sum other than H * W.
     """
-    height, width, counts = _read(code)
+    height, width, counts = read(code)
     values = np.arange(counts.size) % 2 == 1
     return np.ascontiguousarray(np.repeat(values, counts).reshape(width, height).T)
 
 
 def area(code: Mapping[str, Any]) -> int:
     """Number of pixels of the object, without decoding the mask. ``code`` as in `decode`."""
-    return int(_read(code)[2][1::2].sum())
+    return int(read(code)[2][1::2].sum())
 
 
 def _lengths(edges: np.ndarray, size: int, *, begins_with_one: bool) -> np.ndarray:
@@ -135,7 +135,8 @@ def _decompress(text: str | bytes) -> np.ndarray:
     return values
 
 
-def _read(code: Mapping[str, Any]) -> tuple[int, int, np.ndarray]:
+def read(code: Mapping[str, Any]) -> tuple[int, int, np.ndarray]:
+    """Height, width and run lengths [n] int64 of a code, the first run one of zeros. Raises as `decode`."""
     try:
         height, width = (int(value) for value in code["size"])
         counts = code["counts"]
