@@ -12,10 +12,10 @@ import pytest
 
 from conftest import SHARED
 from pliant.cli import main
-from pliant.evaluation import PROTOCOLS, evaluate
+from pliant.evaluation import PROTOCOLS, evaluate, hota_tools
 
 TOLERANCE = 1e-12
-CASES = sorted(path.parent for path in SHARED.glob("eval/*/*/expected.json") if path.parts[-3] in PROTOCOLS)
+CASES = sorted(path.parent for path in SHARED.glob("eval/*/*/expected.json"))
 EXPECTED = {case: json.loads((case / "expected.json").read_text()) for case in CASES}
 SCORED = [case for case in CASES if EXPECTED[case]["outcome"] == "scores"]
 FAULTY = [case for case in CASES if EXPECTED[case]["outcome"] == "error"]
@@ -151,3 +151,42 @@ def test_published_results_on_real_footage():
     report = evaluate("davis2017", root, root / "results-osvos")
     assert_same(report.summary, official["global"], "summary")
     assert_same(report.objects, official["per_object"], "objects")
+
+
+@pytest.mark.parametrize("case", [case for case in SCORED if case.parent.name == "kitti-mots"], ids=name_of)
+def test_hota_without_trackeval(case, monkeypatch):
+    monkeypatch.setattr(hota_tools, "uses_trackeval", lambda: False)
+    protocol, gt, results, options = inputs(case)
+    document = evaluate(protocol, gt, results, jobs=1, **options).to_dict()
+    assert_same(document["summary"], EXPECTED[case]["summary"], "summary")
+    assert_same(document["sequences"], EXPECTED[case]["sequences"], "sequences")
+
+
+@pytest.mark.parametrize("case", [case for case in SCORED if case.parent.name == "youtube-vos"], ids=name_of)
+def test_youtube_vos_conventions(case):
+    protocol, gt, results, options = inputs(case)
+    for convention, expected in EXPECTED[case]["conventions"].items():
+        document = evaluate(protocol, gt, results, convention=convention, jobs=1, **options).to_dict()
+        assert document["convention"] == convention
+        assert_same(document["summary"], expected["summary"], convention)
+        assert_same(document["objects"], expected["objects"], convention)
+        assert set(document["objects"]) == set(expected["objects"])
+        if "all" in expected:
+            assert_same(document["sequences"]["all"], expected["all"], convention)
+        said = " ".join(document["warnings"])
+        assert all(name in said for name in expected["not_counted"])
+
+
+@pytest.mark.parametrize("case", [case for case in SCORED if "official_names" in EXPECTED[case]], ids=name_of)
+def test_official_names_of_unsupervised_objects(case):
+    protocol, gt, results, options = inputs(case)
+    objects = evaluate(protocol, gt, results, jobs=1, **options).objects
+    assert {part["official_name"]: name for name, part in objects.items()} == EXPECTED[case]["official_names"]
+    for sequence, pairs in EXPECTED[case]["assignment"].items():
+        assert {number: objects[f"{sequence}_{number}"]["proposal"] for number in pairs} == pairs
+
+
+@pytest.mark.skipif(not CASES, reason="shared/eval is not beside the checkout (set PLIANT_SHARED)")
+def test_every_protocol_has_cases():
+    assert {EXPECTED[case]["protocol"] for case in CASES} == set(PROTOCOLS)
+    assert len(CASES) == 77

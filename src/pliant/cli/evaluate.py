@@ -14,6 +14,11 @@ from pliant.evaluation.output import check_output, write_bytes
 __all__ = ["evaluate_command"]
 
 _PATH = click.Path(path_type=Path)
+# Options that a protocol may do without: said, not refused.
+_WITHOUT_EFFECT = {
+    "split": "--set changes nothing: {protocol} takes all that --gt holds",
+    "fixed": "--fixed changes nothing: no bug of the official tool changes numbers of {protocol}",
+}
 
 
 @click.command("evaluate")
@@ -23,6 +28,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--set", "split", help="Split of the dataset.  [default: val]")
 @click.option("--convention", help="Which reading of the rules, where a protocol has several.")
 @click.option("--seen-categories", type=_PATH, help="Names, one a line.  [default: the official 65]")
+@click.option("--seqmap", type=_PATH, help="Map of sequences of kitti-mots, where it lies elsewhere.")
 @click.option("--fixed", is_flag=True, default=None, help="Right numbers where the official tool has a bug.")
 @click.option("--json", "json_path", type=_PATH, help="Write everything, in full precision.")
 @click.option("--csv", "csv_path", type=_PATH, help="Write the official columns, in full precision.")
@@ -43,10 +49,14 @@ def evaluate_command(
         if path is not None:
             check_output(path, gt, results)
     options = {name: value for name, value in given.items() if value is not None}
-    refused = [name for name in options if name not in PROTOCOLS[protocol][1]]
+    known = PROTOCOLS[protocol][1]
+    unused = [name for name in options if name not in known and name in _WITHOUT_EFFECT]
+    refused = [name for name in options if name not in known and name not in _WITHOUT_EFFECT]
     if refused:
-        raise click.UsageError(f"--{refused[0].replace('split', 'set')} does not apply to {protocol}")
-    report = _run(protocol, gt, results, {**options, "jobs": jobs}, quiet)
+        raise click.UsageError(f"--{refused[0].replace('_', '-')} does not apply to {protocol}")
+    chosen = {name: value for name, value in options.items() if name in known}
+    report = _run(protocol, gt, results, {**chosen, "jobs": jobs}, quiet)
+    report.warnings += [_WITHOUT_EFFECT[name].format(protocol=protocol) for name in unused]
     _print(report, quiet)
     for path, text in ((json_path, report.to_json), (csv_path, report.to_csv)):
         if path is not None:

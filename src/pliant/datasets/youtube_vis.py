@@ -2,13 +2,15 @@
 
 ::
 
-    {"videos":      [{"id": 1, "width": 1280, "height": 720, "length": 20, "file_names": ["<video>/00000.jpg", ...]}],
+    {"videos":      [{"id": 1, "width": 1280, "height": 720, "length": 20, "file_names": ["<video>/00000.jpg",
+    ...]}],
      "categories":  [{"id": 1, "name": "person"}],
-     "annotations": [{"id": 1, "video_id": 1, "category_id": 1, "iscrowd": 0, "segmentations": [RLE or null, ...],
+     "annotations": [{"id": 1, "video_id": 1, "category_id": 1, "iscrowd": 0, "segmentations": [RLE or null,
+     ...],
                       "areas": [number or null, ...], "occlusion": ["no_occlusion", ...]}]}
 
-A segmentation is compressed or uncompressed RLE or a list of polygons; ``occlusion`` is of OVIS. Only the training
-files of the official sets have annotations.
+A segmentation is compressed or uncompressed RLE or a list of polygons; ``occlusion`` is of OVIS. Only the
+training files of the official sets have annotations.
 """
 
 from __future__ import annotations
@@ -73,14 +75,14 @@ def read_annotations(path: str | Path) -> Annotations:
         entries = document.get("annotations")
         if not entries:
             raise DatasetError(
-                f"{path} has no annotations: only the training files of the official sets do, so split one of "
-                "those for scores of one's own"
+                f"{path} has no annotations: only the training files of the official sets do, so split one "
+                "of those for scores of one's own"
             )
         tracks = tuple(_annotation(entry) for entry in entries)
     except (KeyError, TypeError) as error:
         raise DatasetError(
-            f"{path} is not in the form of YouTube-VIS ({error!r} is missing or no such thing): videos, categories "
-            "and annotations are expected"
+            f"{path} is not in the form of YouTube-VIS ({error!r} is missing or no such thing): videos, "
+            "categories and annotations are expected"
         ) from None
     _check(path, videos, tracks)
     return Annotations(videos, categories, tracks)
@@ -90,7 +92,9 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except OSError as error:
-        raise DatasetError(f"{path} cannot be read ({error.strerror}); a JSON file of YouTube-VIS is expected") from None
+        raise DatasetError(
+            f"{path} cannot be read ({error.strerror}); a JSON file of YouTube-VIS is expected"
+        ) from None
     except ValueError as error:
         raise DatasetError(f"{path} is not JSON ({error})") from None
 
@@ -121,7 +125,9 @@ def _check(path: Path, videos: Mapping[int, Video], tracks: tuple[Annotation, ..
             raise DatasetError(f"{path} has annotation id {track.id} twice; every annotation needs its own")
         seen.add(track.id)
         if track.video not in videos:
-            raise DatasetError(f"annotation {track.id} of {path} is of video {track.video}, which the file does not have")
+            raise DatasetError(
+                f"annotation {track.id} of {path} is of video {track.video}, which the file does not have"
+            )
         length = videos[track.video].length
         if len(track.segmentations) != length:
             raise DatasetError(
@@ -149,8 +155,8 @@ def clips(annotations: str | Path, images: str | Path) -> list[Clip]:
     images:
         The folder that its ``file_names`` start from (``train/JPEGImages``; in OVIS ``train``).
 
-    Where tracks overlap, the later one lies on top. Tracks after the 254th of a video do not fit a label map and are
-    refused. Raises DatasetError.
+    Where tracks overlap, the later one lies on top. Tracks after the 254th of a video do not fit a label map
+    and are refused. Raises DatasetError.
     """
     content, images = read_annotations(annotations), Path(images)
     by_video: dict[int, list[Annotation]] = {number: [] for number in content.videos}
@@ -165,13 +171,14 @@ def _clip(content: Annotations, video: Video, tracks: list[Annotation], images: 
     frames = tuple(images / file_name for file_name in video.file_names)
     if not frames or not frames[0].is_file():
         raise DatasetError(
-            f"video {name} has no image {frames[0] if frames else ''}; the folder of images is the one that the "
-            "file_names of the annotation file start from"
+            f"video {name} has no image {frames[0] if frames else ''}; the folder of images is the one that "
+            "the file_names of the annotation file start from"
         )
     if len(tracks) > 254:
         raise DatasetError(f"video {name} has {len(tracks)} tracks; a label map has room for 254")
     masks = tuple(
-        tuple(track.segmentations[index] for track in tracks) if tracks else None for index in range(video.length)
+        tuple(track.segmentations[index] for track in tracks) if tracks else None
+        for index in range(video.length)
     )
     categories = {number: content.categories[track.category] for number, track in enumerate(tracks, 1)}
     return Clip(name, frames, masks, tuple(categories), categories, _painter(video.height, video.width))

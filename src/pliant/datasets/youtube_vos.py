@@ -5,7 +5,8 @@
     <split>/                            train, valid, test
       JPEGImages/<video>/00000.jpg      every fifth frame, under its real number
       Annotations/<video>/00000.png     indexed; in valid and test only where an object first appears
-      meta.json                         {"videos": {video: {"objects": {"1": {"category": "cat", "frames": [...]}}}}}
+      meta.json                         {"videos": {video: {"objects": {"1": {"category": "cat", "frames":
+      [...]}}}}}
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ from pliant.errors import DatasetError
 __all__ = ["SEEN_CATEGORIES", "clips", "object_categories", "video_names"]
 
 # Of the training set; the validation set has 26 more.
-SEEN_CATEGORIES = frozenset(
-    """
+_SEEN = """
     airplane ape bear bike bird boat bucket bus camel cat cow crocodile deer dog dolphin duck eagle earless_seal
     elephant fish fox frisbee frog giant_panda giraffe hand hat hedgehog horse knife leopard lion lizard monkey
     motorbike mouse others owl paddle parachute parrot penguin person plant rabbit raccoon sedan shark sheep sign
-    skateboard snail snake snowboard squirrel surfboard tennis_racket tiger toilet train truck turtle umbrella whale
-    zebra
-    """.split()
-)
+    skateboard snail snake snowboard squirrel surfboard tennis_racket tiger toilet train truck turtle umbrella
+    whale zebra
+"""
+SEEN_CATEGORIES = frozenset(_SEEN.split())
 
 
 def video_names(root: Path) -> list[str]:
-    """The videos of a split folder that have a folder of annotations, by name. Raises DatasetError without any."""
+    """The videos of a split folder that have a folder of annotations, by name. Raises DatasetError without
+    any."""
     folder = root / "Annotations"
     names = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     if not names:
@@ -48,7 +49,8 @@ def video_names(root: Path) -> list[str]:
 
 
 def object_categories(root: Path) -> dict[str, dict[int, str | None]] | None:
-    """Video -> object -> category from ``meta.json``; None without the file. Raises DatasetError if it is broken."""
+    """Video -> object -> category from ``meta.json``; None without the file. Raises DatasetError if it is
+    broken."""
     path = root / "meta.json"
     if not path.is_file():
         return None
@@ -60,12 +62,14 @@ def object_categories(root: Path) -> dict[str, dict[int, str | None]] | None:
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
-            f'{path} cannot be used ({error!r}); {{"videos": {{video: {{"objects": {{id: ...}}}}}}}} is expected'
+            f'{path} cannot be used ({error!r}); {{"videos": {{video: {{"objects": {{id: ...}}}}}}}} is '
+            "expected"
         ) from None
 
 
 def clips(root: str | Path) -> list[Clip]:
-    """The videos of a split folder of YouTube-VOS (``train``, ``valid``, ``all_frames/valid_all_frames``, ...).
+    """The videos of a split folder of YouTube-VOS (``train``, ``valid``, ``all_frames/valid_all_frames``,
+    ...).
 
     Objects may first appear in any frame. Without ``meta.json`` the objects are those of the annotations.
     Raises DatasetError saying what was expected and found.
@@ -85,5 +89,8 @@ def _clip(root: Path, name: str, categories: dict[str, dict[int, str | None]] | 
     if categories is not None and name in categories:
         named = {number: category for number, category in categories[name].items() if category}
         return Clip(name, tuple(frames), tuple(masks), tuple(sorted(categories[name])), named)
-    present = {number for mask in masks if mask for number in np.unique(read_labels(mask)).tolist()} - {0, 255}
+    present = {number for mask in masks if mask for number in np.unique(read_labels(mask)).tolist()} - {
+        0,
+        255,
+    }
     return Clip(name, tuple(frames), tuple(masks), tuple(sorted(present)))

@@ -20,6 +20,7 @@ PROTOCOLS = {
     ),
     "youtube-vis": ("pliant.evaluation.youtube_vis:evaluate_youtube_vis", ("fixed",)),
     "ovis": ("pliant.evaluation.ovis:evaluate_ovis", ("fixed",)),
+    "kitti-mots": ("pliant.evaluation.kitti_mots:evaluate_kitti_mots", ("split", "seqmap")),
     "youtube-vos": ("pliant.evaluation.youtube_vos:evaluate_youtube_vos", ("convention", "seen_categories")),
 }
 

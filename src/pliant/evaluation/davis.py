@@ -64,7 +64,7 @@ def _decay_warnings(
         return []
     wrong = "NaN" if any(math.isnan(part["J-Decay"]) for part in objects.values()) else "wrong"
     return [
-        f"sequence {longest.sequence} has {len(longest.j)} counted frames: the official decay of a sequence with "
-        f"more than {DECAY_LIMIT} is {wrong} (an 8-bit index overflows) and is given here as the official tool "
-        "gives it; --fixed gives the right one"
+        f"sequence {longest.sequence} has {len(longest.j)} counted frames: the official decay of a sequence "
+        f"with more than {DECAY_LIMIT} is {wrong} (an 8-bit index overflows) and is given here as the "
+        "official tool gives it; --fixed gives the right one"
     ]

@@ -139,6 +139,7 @@ def _value_warning(scored: Sequence[tuple[FrameCurve, str | None, Problems]], co
     if not several:
         return []
     return [
-        f"{several[0]} holds result values other than 0 and one more (so do results of {len(several)} sequences): "
-        f"what counts as object follows the convention {convention} here, and other tools take another"
+        f"{several[0]} holds result values other than 0 and one more (so do results of {len(several)} "
+        f"sequences): what counts as object follows the convention {convention} here, and other tools take "
+        "another"
     ]

@@ -1,19 +1,21 @@
-"""davis2017-unsupervised: find the objects and follow them, DAVIS 2017 rules (also those of the 2019 challenge).
+"""davis2017-unsupervised: find the objects and follow them, DAVIS 2017 rules (also those of the 2019
+challenge).
 
-- Ground truth ``Annotations_unsupervised/480p/<sequence>/*.png``, sequences from ``ImageSets/2017/<split>.txt`` (2019
-  for test-dev and test-challenge); results ``<sequence>/<same name>.png`` with ids of one's own.
+- Ground truth ``Annotations_unsupervised/480p/<sequence>/*.png``, sequences from
+  ``ImageSets/2017/<split>.txt`` (2019 for test-dev and test-challenge); results ``<sequence>/<same
+  name>.png`` with ids of one's own.
 - All annotated frames count, first and last too.
-- The objects are 1..N, N the largest id of the first mask, 255 aside. The proposals are 1..M, M the largest id of
-  the sequence's results: at most 20. It is the highest id that counts, so ids 3, 7 and 20 are 20 proposals, of which
-  17 are empty; a result pixel of 255 is proposal 255.
+- The objects are 1..N, N the largest id of the first mask, 255 aside. The proposals are 1..M, M the largest
+  id of the sequence's results: at most 20. It is the highest id that counts, so ids 3, 7 and 20 are 20
+  proposals, of which 17 are empty; a result pixel of 255 is proposal 255.
 - 255 in the ground truth is void: taken out of both masks before J and F.
-- A proposal may stand for one object. The assignment with the largest total of mean J + mean F is taken (SciPy's, with
-  proposals as rows, which decides ties); proposals that are left over cost nothing, objects without one score as if
-  nothing had been found.
-- Means run over all objects of all sequences. The decay is that of the official tool, with frame numbers in 8 bits;
-  ``fixed`` takes whole ones.
-- The official tool lists the matched pairs in the order of the proposals and numbers them 1, 2, ...: these are not
-  ids. Here objects have their true ids, and ``official_name`` is what the tool calls them.
+- A proposal may stand for one object. The assignment with the largest total of mean J + mean F is taken
+  (SciPy's, with proposals as rows, which decides ties); proposals that are left over cost nothing, objects
+  without one score as if nothing had been found.
+- Means run over all objects of all sequences. The decay is that of the official tool, with frame numbers in 8
+  bits; ``fixed`` takes whole ones.
+- The official tool lists the matched pairs in the order of the proposals and numbers them 1, 2, ...: these
+  are not ids. Here objects have their true ids, and ``official_name`` is what the tool calls them.
 
 Equals davis2017-evaluation, task unsupervised, with NumPy 1.
 """
@@ -100,8 +102,8 @@ def score_sequence(
         proposals = int(labels.max(initial=0))
         if proposals > MOST_PROPOSALS:
             problems.add(
-                f"frame {mask.stem} of {name} has proposal id {proposals}, but {MOST_PROPOSALS} is the highest "
-                f"id allowed: {folder / mask.name} must hold ids 1 to {MOST_PROPOSALS} and 0"
+                f"frame {mask.stem} of {name} has proposal id {proposals}, but {MOST_PROPOSALS} is the "
+                f"highest id allowed: {folder / mask.name} must hold ids 1 to {MOST_PROPOSALS} and 0"
             )
             continue
         highest = max(highest, proposals)
@@ -111,7 +113,9 @@ def score_sequence(
     if problems.count or not objects:
         return [], warnings, problems
     rows = max(highest, objects)
-    j, f = (np.stack([_fill(score[part], rows) for score in scores]) for part in (0, 1))  # [frames, rows, objects]
+    j, f = (
+        np.stack([_fill(score[part], rows) for score in scores]) for part in (0, 1)
+    )  # [frames, rows, objects]
     assigned = _assign((j.mean(axis=0) + f.mean(axis=0)) / 2)
     curves = [
         FrameCurve(name, k + 1, masks, folder, j[:, q, k].tolist(), f[:, q, k].tolist(), prediction=q + 1)
@@ -135,7 +139,8 @@ def _assign(scores: np.ndarray) -> dict[int, int]:
 
 
 def _add_official_names(report: Report) -> None:
-    """What the official tool calls each object: it numbers the pairs of a sequence in order of their proposals."""
+    """What the official tool calls each object: it numbers the pairs of a sequence in order of their
+    proposals."""
     order = sorted(report.curves, key=lambda curve: (curve.sequence, curve.prediction))
     count: dict[str, int] = {}
     renamed = 0
@@ -146,6 +151,6 @@ def _add_official_names(report: Report) -> None:
         renamed += name != official
     if renamed:
         report.warnings.append(
-            f"the official tool lists {renamed} objects under another one's name, in the order of proposals; they "
-            "have their true ids here and official_name beside them"
+            f"the official tool lists {renamed} objects under another one's name, in the order of proposals; "
+            "they have their true ids here and official_name beside them"
         )

@@ -1,11 +1,11 @@
 """ovis: the numbers of youtube-vis, and three by how much an object is occluded.
 
 - All rules of youtube-vis hold.
-- Each annotation has a level a frame: none (0), slight (0.25), severe (0.75). Its score is the mean of the larger half
-  of these (of n levels the largest ceil(n / 2)). AP_light counts annotations up to 0.25, AP_medium 0.25 to 0.5,
-  AP_heavy from 0.5; a score at the border is in both.
-- Results have no occlusion score, so one that matches nothing is a false positive in every range: the three numbers
-  are lower than AP would suggest and do not average to it.
+- Each annotation has a level a frame: none (0), slight (0.25), severe (0.75). Its score is the mean of the
+  larger half of these (of n levels the largest ceil(n / 2)). AP_light counts annotations up to 0.25,
+  AP_medium 0.25 to 0.5, AP_heavy from 0.5; a score at the border is in both.
+- Results have no occlusion score, so one that matches nothing is a false positive in every range: the three
+  numbers are lower than AP would suggest and do not average to it.
 
 Equals OVISeval of qjy981010/cocoapi.
 """
@@ -64,8 +64,8 @@ def occlusion_score(annotation: Annotation, path: Path) -> float:
     if unknown or not levels:
         found = f"the level {unknown[0]!r}" if unknown else "no level in any frame"
         raise DatasetError(
-            f"occlusion of annotation {annotation.id} in {path} has {found}; {', '.join(LEVELS)} or null a frame "
-            "is expected, and one at least"
+            f"occlusion of annotation {annotation.id} in {path} has {found}; {', '.join(LEVELS)} or null a "
+            "frame is expected, and one at least"
         )
     values = sorted((LEVELS[level] for level in levels), reverse=True)[: (len(levels) + 1) // 2]
     return sum(values) / len(values)

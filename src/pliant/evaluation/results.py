@@ -61,7 +61,8 @@ def find_results(results: Path, needed: Sequence[tuple[str, Sequence[str]]], uni
 
     Raises ResultsError that names the first one that is missing and counts the others.
     """
-    check_results_folder(results, f"<{unit}>/<frame>.png")
+    first, names = needed[0]
+    check_results_folder(results, f"{first}/{names[0] if names else '00000.png'} and so on")
     first, count = "", 0
     for sequence, names in needed:
         folder = results / sequence

@@ -1,8 +1,10 @@
-"""What youtube-vis and ovis have in common: results in JSON, overlap of tracks, ranges, the mean of precisions."""
+"""What youtube-vis and ovis have in common: results in JSON, overlap of tracks, ranges, the mean of
+precisions."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,12 +92,16 @@ def read_results(path: Path, content: Annotations) -> tuple[dict[int, list[Detec
     try:
         entries = json.loads(path.read_text())
     except OSError as error:
-        raise ResultsError(f"{path} cannot be read ({error.strerror}); a JSON list of results is expected") from None
+        raise ResultsError(
+            f"{path} cannot be read ({error.strerror}); a JSON list of results is expected"
+        ) from None
     except ValueError as error:
         raise ResultsError(f"{path} is not JSON ({error}); a JSON list of results is expected") from None
     if not isinstance(entries, list) or not entries:
         what = "holds no results" if entries == [] else "is not a JSON list of results"
-        raise ResultsError(f"{path} {what}; entries with video_id, category_id, score and segmentations are expected")
+        raise ResultsError(
+            f"{path} {what}; entries with video_id, category_id, score and segmentations are expected"
+        )
     problems, unknown = Problems(), {}
     detections: dict[int, list[Detection]] = {number: [] for number in content.videos}
     for index, entry in enumerate(entries):
@@ -116,18 +122,21 @@ def read_results(path: Path, content: Annotations) -> tuple[dict[int, list[Detec
 
 def _fault(entry: Any, content: Annotations) -> str | None:
     """What is wrong with a result, or None."""
-    missing = {"video_id", "category_id", "score", "segmentations"} - set(entry if isinstance(entry, dict) else ())
+    if not isinstance(entry, dict):
+        return "is no object with video_id, category_id, score and segmentations"
+    missing = {"video_id", "category_id", "score", "segmentations"} - set(entry)
     if missing:
         return f"has no {', '.join(sorted(missing))}"
     video = content.videos.get(entry["video_id"])
     if video is None:
         return f"is of video {entry['video_id']}, which the ground truth does not have"
-    if isinstance(entry["score"], bool) or not isinstance(entry["score"], (int, float)) or entry["score"] != entry["score"]:
-        return f"has the score {entry['score']!r}; a number is expected"
-    if not isinstance(entry["segmentations"], list) or len(entry["segmentations"]) != video.length:
-        count = len(entry["segmentations"]) if isinstance(entry["segmentations"], list) else "no list of"
-        return f"has {count} segmentations, but video {video.id} has {video.length} frames; one a frame is expected"
-    for frame, segmentation in enumerate(entry["segmentations"]):
+    score, masks = entry["score"], entry["segmentations"]
+    if not isinstance(score, (int, float)) or math.isnan(score):
+        return f"has the score {score!r}; a number is expected"
+    if not isinstance(masks, list) or len(masks) != video.length:
+        count = len(masks) if isinstance(masks, list) else "no list of"
+        return f"has {count} segmentations, but video {video.id} has {video.length} frames"
+    for frame, segmentation in enumerate(masks):
         size = segmentation.get("size") if isinstance(segmentation, dict) else None
         if segmentation is not None and size != [video.height, video.width]:
             found = "no size" if size is None else f"the size {size[0]}x{size[1]}"
@@ -139,7 +148,11 @@ def _fault(entry: Any, content: Annotations) -> str | None:
 
 
 def score_video(
-    video: Video, truths: Sequence[Truth], detections: Sequence[Detection], ranges: Mapping[str, Range], fixed: bool
+    video: Video,
+    truths: Sequence[Truth],
+    detections: Sequence[Detection],
+    ranges: Mapping[str, Range],
+    fixed: bool,
 ) -> tuple[dict[tuple[int, str], Matches], Problems]:
     """The matches of each category and range in a video; results that cannot be decoded."""
     problems, matches = Problems(), {}
@@ -156,7 +169,9 @@ def score_video(
         iou = np.array([[_track_iou(track, target) for target in targets] for track in tracks])
         iou = iou.reshape(len(tracks), len(targets))
         areas = np.array([_mean_area([mask and mask.area for mask in track]) for track in tracks])
-        truth_areas = [_truth_area(truth.annotation, target) for truth, target in zip(wanted, targets, strict=True)]
+        truth_areas = [
+            _truth_area(truth.annotation, target) for truth, target in zip(wanted, targets, strict=True)
+        ]
         for name, limits in ranges.items():
             matches[category, name] = _match(iou, found, areas, wanted, truth_areas, limits, fixed)
     return matches, problems
@@ -173,7 +188,10 @@ def _match(
 ) -> Matches:
     """The matches of a category in a video within a range."""
     low, high = limits.area
-    inside = [low <= area <= high and _within(truth, limits) for truth, area in zip(wanted, truth_areas, strict=True)]
+    inside = [
+        low <= area <= high and _within(truth, limits)
+        for truth, area in zip(wanted, truth_areas, strict=True)
+    ]
     crowd = np.array([truth.annotation.crowd for truth in wanted], bool)
     return match(
         iou,
@@ -220,8 +238,8 @@ def _truth_warnings(content: Annotations, fixed: bool) -> list[str]:
     warnings = []
     if not fixed and any(track.id == 0 for track in content.tracks):
         warnings.append(
-            "the ground truth has annotation id 0: the official tool takes matches with it for misses, and so do "
-            "these numbers; --fixed gives the right ones"
+            "the ground truth has annotation id 0: the official tool takes matches with it for misses, and "
+            "so do these numbers; --fixed gives the right ones"
         )
     without = [track.id for track in content.tracks if track.areas is None]
     if without:
@@ -249,7 +267,9 @@ def _report(
     most = MOST_DETECTIONS[-1]
 
     def precisions(name: str, of: Sequence[int], thresholds: slice = slice(None)) -> float:
-        parts = [curves[category, name, most][0][thresholds] for category in of if curves[category, name, most]]
+        parts = [
+            curves[category, name, most][0][thresholds] for category in of if curves[category, name, most]
+        ]
         return float(np.mean(parts)) if parts else -1.0
 
     def recalls(of: Sequence[int], most: int) -> float:
@@ -257,7 +277,10 @@ def _report(
         return float(np.mean(parts)) if parts else -1.0
 
     summary = {"AP": precisions("", categories)}
-    summary |= {"AP50": precisions("", categories, slice(0, 1)), "AP75": precisions("", categories, slice(5, 6))}
+    summary |= {
+        "AP50": precisions("", categories, slice(0, 1)),
+        "AP75": precisions("", categories, slice(5, 6)),
+    }
     summary |= {f"AP{name}": precisions(name, categories) for name in ranges if name}
     summary |= {f"AR{count}": recalls(categories, count) for count in MOST_DETECTIONS}
     objects = {

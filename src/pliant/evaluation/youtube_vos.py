@@ -1,21 +1,22 @@
 """youtube-vos: J and F of objects of seen and unseen categories.
 
-- Ground truth: a split folder with ``Annotations/<video>/*.png`` (indexed; numbers with gaps) and ``meta.json``;
-  results ``<video>/<same name>.png``. Results of frames without annotation do not count.
-- J_S and F_S are means over the objects of the categories seen in training, J_U and F_U over the others; Overall is
-  the mean of the four.
-- The server of the challenge is closed, and which frames it counts is not known. So there are three conventions; none
-  is official, and the one that was used is always named.
+- Ground truth: a split folder with ``Annotations/<video>/*.png`` (indexed; numbers with gaps) and
+  ``meta.json``; results ``<video>/<same name>.png``. Results of frames without annotation do not count.
+- J_S and F_S are means over the objects of the categories seen in training, J_U and F_U over the others;
+  Overall is the mean of the four.
+- The server of the challenge is closed, and which frames it counts is not known. So there are three
+  conventions; none is official, and the one that was used is always named.
 
-``vos-benchmark`` (default): as the tool of that name. The first and the last annotated frame are dropped. In every
-other frame each object counts that has been seen so far, in the ground truth or in the result; so an early false pixel
-starts the count, and the empty frames that follow score 1. Objects that no counted frame of the ground truth shows are
-left out. 255 is an object like any other (of no category).
+``vos-benchmark`` (default): as the tool of that name. The first and the last annotated frame are dropped. In
+every other frame each object counts that has been seen so far, in the ground truth or in the result; so an
+early false pixel starts the count, and the empty frames that follow score 1. Objects that no counted frame of
+the ground truth shows are left out. 255 is an object like any other (of no category).
 
 ``vos-benchmark-all-frames``: the same with the first and the last frame.
 
-``after-first-appearance``: the objects of ``meta.json`` (without it: ids but 255). Each counts in all annotated frames
-after the first one that shows it: what is given is not scored, everything after is. No tool has it.
+``after-first-appearance``: the objects of ``meta.json`` (without it: ids but 255). Each counts in all
+annotated frames after the first one that shows it: what is given is not scored, everything after is. No tool
+has it.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ def evaluate_youtube_vos(
     convention:
         One of ``CONVENTIONS``.
     seen_categories:
-        The names, or a file of them: text with one a line, or the ``meta.json`` of a training set. Default: the 65 of
-        the official training set.
+        The names, or a file of them: text with one a line, or the ``meta.json`` of a training set. Default:
+        the 65 of the official training set.
     jobs, progress:
         As in :func:`pliant.evaluation.workers.run_tasks`.
 
@@ -122,7 +123,8 @@ def score_seen_so_far(name: str, masks: Sequence[Path], folder: Path) -> VideoSc
 def score_after_first_appearance(
     name: str, masks: Sequence[Path], folder: Path, listed: Sequence[int] | None
 ) -> VideoScores:
-    """Each object in all frames after the first that shows it in the ground truth; ``listed`` are the objects."""
+    """Each object in all frames after the first that shows it in the ground truth; ``listed`` are the
+    objects."""
     video = VideoScores(name)
     known: dict[int, list[tuple[float, float, Path]]] = {}
     for mask in masks:
@@ -177,8 +179,8 @@ def _seen(given: str | Path | Collection[str] | None) -> frozenset[str]:
         return frozenset(entry["category"] for video in videos for entry in video["objects"].values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
-            f"the list of seen categories {path} cannot be used ({error!r}); a text file with a name a line or the "
-            "meta.json of a training set is expected"
+            f"the list of seen categories {path} cannot be used ({error!r}); a text file with a name a line "
+            "or the meta.json of a training set is expected"
         ) from None
 
 
@@ -218,21 +220,34 @@ def _means(parts: Sequence[dict[str, Any]]) -> dict[str, float]:
 def _warnings(report: Report, scored: Sequence[VideoScores], categories: Categories | None) -> list[str]:
     """About the convention, objects that do not count, objects without category, empty groups."""
     warnings = [
-        f"counted by the convention {report.convention}: the official server is closed and its rules are not known"
+        f"counted by the convention {report.convention}: the official server is closed and its rules are not "
+        "known"
     ]
     in_truth = [f"{video.name}/{number}" for video in scored for number in sorted(video.in_truth)]
     if categories is None:
-        warnings.append("there is no meta.json, so no object has a category: only J and F of all objects are known")
+        warnings.append(
+            "there is no meta.json, so no object has a category: only J and F of all objects are known"
+        )
     else:
         names = {video.name for video in scored}
-        listed = [f"{video}/{number}" for video in categories for number in categories[video] if video in names]
+        listed = [
+            f"{video}/{number}" for video in categories for number in categories[video] if video in names
+        ]
         _name(warnings, "not in meta.json, so in no group", [name for name in in_truth if name not in listed])
         _name(warnings, "without a category in meta.json, so in no group", _uncategorised(categories, names))
-        _name(warnings, "not counted", [name for name in listed if name not in report.objects], report.convention)
+        _name(
+            warnings,
+            "not counted",
+            [name for name in listed if name not in report.objects],
+            report.convention,
+        )
         _name(warnings, "of meta.json without annotations", sorted(set(categories) - names), what="videos")
     for group, letter in (("seen", "S"), ("unseen", "U")):
         if not any(part["group"] == group for part in report.objects.values()):
-            warnings.append(f"no object of a category {group} in training: J_{letter}, F_{letter} and Overall are undefined")
+            warnings.append(
+                f"no object of a category {group} in training: J_{letter}, F_{letter} and Overall are "
+                "undefined"
+            )
     return warnings
 
 

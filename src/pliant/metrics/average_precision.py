@@ -16,8 +16,8 @@ RECALL_POINTS = np.linspace(0.0, 1.0, 101)
 class Matches(NamedTuple):
     """What the detections of a category in a video are worth.
 
-    ``scores`` [D] falling; ``matched`` and ``ignored`` [T, D] bool, one row a threshold; ``truths`` the number of
-    annotations that are to be found.
+    ``scores`` [D] falling; ``matched`` and ``ignored`` [T, D] bool, one row a threshold; ``truths`` the
+    number of annotations that are to be found.
     """
 
     scores: np.ndarray
@@ -43,15 +43,15 @@ def match(
     scores:
         [D], falling.
     ignored_truth:
-        [G] bool, annotations that need not be found; a detection matched with one counts for nothing. One that is to
-        be found and fits goes before them, however well they fit.
+        [G] bool, annotations that need not be found; a detection matched with one counts for nothing. One
+        that is to be found and fits goes before them, however well they fit.
     crowd:
         [G] bool, annotations that several detections may match.
     ignored_if_unmatched:
         [D] bool, detections that are no false positive when nothing matches.
     lost:
-        [G] bool, annotations whose match counts as none, while they stay taken (the official tool takes a match with
-        annotation id 0 for no match).
+        [G] bool, annotations whose match counts as none, while they stay taken (the official tool takes a
+        match with annotation id 0 for no match).
 
     Of equal overlaps the later annotation wins. Source: YTVOSeval, evaluateVid.
     """
@@ -79,9 +79,7 @@ def match(
     return Matches(scores, matched, ignored, int(np.count_nonzero(~ignored_truth)))
 
 
-def precision_recall(
-    videos: Sequence[Matches], most: int
-) -> tuple[np.ndarray, np.ndarray] | None:
+def precision_recall(videos: Sequence[Matches], most: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Precision at the recall points [T, 101] and final recall [T] of a category.
 
     Parameters

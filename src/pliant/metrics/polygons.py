@@ -14,8 +14,8 @@ _FINE = 5  # the outline is walked on a grid five times as fine as the pixels
 def polygon_mask(polygons: Sequence[Sequence[float]], height: int, width: int) -> np.ndarray:
     """The union of polygons [x0, y0, x1, y1, ...] in pixels, [H, W] bool.
 
-    Must equal ``pycocotools.mask.decode(merge(frPyObjects(polygons, height, width)))``: the outline is walked on a
-    fine grid, and wherever it passes the middle of a pixel column the mask changes from there downwards.
+    Must equal ``pycocotools.mask.decode(merge(frPyObjects(polygons, height, width)))``: the outline is walked
+    on a fine grid, and wherever it passes the middle of a pixel column the mask changes from there downwards.
     """
     mask = np.zeros((height, width), bool)
     for polygon in polygons:

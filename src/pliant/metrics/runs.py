@@ -1,7 +1,7 @@
 """Masks as runs of pixels in column order, as COCO's run-length codes have them, and what two of them share.
 
-Pixels are numbered down the columns: (y, x) is x * H + y. Counting the pixels that two masks share takes one sorted
-search of the ends of one's runs among those of the other, without drawing either.
+Pixels are numbered down the columns: (y, x) is x * H + y. Counting the pixels that two masks share takes one
+sorted search of the ends of one's runs among those of the other, without drawing either.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ __all__ = ["Runs", "disjoint_overlaps", "from_code", "from_mask", "overlap"]
 
 
 class Runs(NamedTuple):
-    """``starts`` and ``ends`` [n] of the runs, rising, ends excluded; ``before`` [n + 1]: pixels before each run."""
+    """``starts`` and ``ends`` [n] of the runs, rising, ends excluded; ``before`` [n + 1]: pixels before each
+    run."""
 
     starts: np.ndarray
     ends: np.ndarray
@@ -36,7 +37,8 @@ def _runs(edges: np.ndarray) -> Runs:
 
 
 def from_code(code: Mapping[str, Any]) -> Runs:
-    """The runs of a run-length code ``{"size": [H, W], "counts": text or list}``. Raises MaskError if it is damaged."""
+    """The runs of a run-length code ``{"size": [H, W], "counts": text or list}``. Raises MaskError if it is
+    damaged."""
     counts = rle.read(code)[2]
     edges = np.cumsum(counts[: len(counts) // 2 * 2])
     return _runs(edges[np.repeat(edges[1::2] > edges[0::2], 2)])
