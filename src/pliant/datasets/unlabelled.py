@@ -190,39 +190,30 @@ def _small_frames(source: Path, short_side: int) -> Iterator[np.ndarray]:
 
 
 class FramePairs:
-    """Map-style dataset of frame pairs of one shot: item ``index`` is the same whenever it is asked for.
+    """Pairs of frames of one shot, drawn with a random generator: the same generator gives the same pair.
 
-    frames: where from; a shot is drawn in proportion to its frames. length: items in all; the position of an
-    index among them is the progress of the curriculum. size: side of the square crops, the same for both
-    frames.
-    max_gap: largest distance in frames. Pairs are neighbours for the first third of the items, then
-    1..max_gap apart.
-
-    Item: ``target`` and ``reference``, uint8 [3, size, size], RGB; ``index``. Pairs whose mean difference is
-    below 0.5 of 255 teach nothing and are drawn again, up to eight times.
+    frames: where from; a shot is drawn in proportion to its frames. size: side of the square crops, the same
+    for both frames. max_gap: largest distance in frames; neighbours for the first third of the training, then
+    1 to max_gap apart.
     """
 
-    def __init__(
-        self, frames: FrameFolder, length: int, size: int = 256, max_gap: int = 3, seed: int = 0
-    ) -> None:
-        self.frames, self.length, self.size, self.max_gap, self.seed = frames, length, size, max_gap, seed
+    def __init__(self, frames: FrameFolder, size: int = 256, max_gap: int = 3) -> None:
+        self.frames, self.size, self.max_gap = frames, size, max_gap
         lengths = np.array([last - first for _, first, last in frames.shots], np.float64)
         self._share = lengths.cumsum() / lengths.sum()
 
-    def __len__(self) -> int:
-        return self.length
+    def draw(self, random: np.random.Generator, progress: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+        """Target and reference, uint8 [size, size, 3] RGB; progress: 0..1 of the training.
 
-    def __getitem__(self, index: int) -> dict[str, np.ndarray | int]:
-        if not 0 <= index < self.length:
-            raise IndexError(f"item {index} of {self.length}")
-        random = np.random.default_rng((self.seed, index))
-        largest = 1 if index < self.length / 3 else self.max_gap
+        A pair whose mean difference is below 0.5 of 255 teaches nothing and is drawn again, up to eight
+        times.
+        """
+        largest = 1 if progress < 1 / 3 else self.max_gap
         for _ in range(8):
             target, reference = self._pair(random, largest)
             if np.abs(target.astype(np.int16) - reference).mean() >= 0.5:
                 break
-        channels_first = (np.ascontiguousarray(image.transpose(2, 0, 1)) for image in (target, reference))
-        return dict(zip(("target", "reference"), channels_first)) | {"index": index}
+        return target, reference
 
     def _pair(self, random: np.random.Generator, largest: int) -> tuple[np.ndarray, np.ndarray]:
         shot = np.searchsorted(self._share[:-1], random.random(), side="right")
@@ -247,4 +238,4 @@ def _crop(image: np.ndarray, size: int, place: np.ndarray, flip: bool) -> np.nda
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
     top, left = (int(part * (side - size + 1)) for part, side in zip(place, (height, width)))
     image = image[top : top + size, left : left + size]
-    return image[:, ::-1] if flip else image
+    return np.ascontiguousarray(image[:, ::-1] if flip else image)

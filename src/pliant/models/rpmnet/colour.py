@@ -31,7 +31,8 @@ def rgb_to_lab(rgb: Tensor) -> Tensor:
     """
     rgb = rgb.clamp(0, 1)
     linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
-    xyz = torch.einsum("ij,...jhw->...ihw", linear.new_tensor(_XYZ), linear)
+    # Not a matrix product: autocast would round it to eight bits of mantissa.
+    xyz = (linear.unsqueeze(-4) * linear.new_tensor(_XYZ)[:, :, None, None]).sum(-3)
     # The cube root below its linear part has an infinite slope at 0, hence the clamp inside `where`.
     f = torch.where(xyz > 216 / 24389, xyz.clamp_min(216 / 24389) ** (1 / 3), (24389 / 27 * xyz + 16) / 116)
     x, y, z = f.unbind(-3)

@@ -10,57 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pliant import ops
+from pliant.models.backbones.resnet import BasicBlock, Bottleneck
 from pliant.models.rpmnet import colour, propagation
 from pliant.models.rpmnet.presets import Preset
 from pliant.models.rpmnet.propagation import PropagationState
 from pliant.nn.deform_conv import DeformConv2d
 
-__all__ = ["BasicBlock", "Bottleneck", "Embedding", "Matching", "RPMNet", "reduce"]
-
-
-class BasicBlock(nn.Module):
-    """[3x3 w; 3x3 w] with a shortcut: the block of ResNet-18 and 34. Key names are torchvision's."""
-
-    expansion = 1
-
-    def __init__(self, inputs: int, width: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, width, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.downsample = _shortcut(inputs, width, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
-
-
-class Bottleneck(nn.Module):
-    """[1x1 w; 3x3 w; 1x1 4w] with a shortcut: the block of ResNet-50 and 101. Key names are torchvision's."""
-
-    expansion = 4
-
-    def __init__(self, inputs: int, width: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(4 * width)
-        self.downsample = _shortcut(inputs, 4 * width, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = self.bn3(self.conv3(F.relu(self.bn2(self.conv2(y)))))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
-
-
-def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
-    if stride == 1 and inputs == outputs:
-        return None
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+__all__ = ["Embedding", "Matching", "RPMNet", "reduce"]
 
 
 # Backbone -> block, blocks in each of the four stages.

@@ -8,18 +8,21 @@ our design (README.md gives the reasons). No mask is read anywhere.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
-import torch
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pliant.datasets.unlabelled import FrameFolder, FramePairs
 from pliant.losses import photometric
 from pliant.losses.photometric import ColourLoss
 from pliant.models.rpmnet import colour
 from pliant.models.rpmnet.network import RPMNet, reduce
 from pliant.models.rpmnet.presets import Preset
+from pliant.ops import warp
 
-__all__ = ["Recipe", "Terms", "hide_channels", "photometric_terms", "random_light"]
+__all__ = ["Recipe", "Terms", "change_light", "hide_channels", "photometric_terms"]
 
 _LEVELS = (1.0, 0.5, 0.25)  # weights of the loss at H/4, H/8, H/16: a bilinear sample sees one cell only
 
@@ -41,30 +44,26 @@ class Terms:
     occlusion_from: float = 0.2  # share of the training after which inconsistent positions are left out
 
 
-def hide_channels(count: int, terms: Terms, random: torch.Generator) -> Tensor:
-    """Which channels each of ``count`` pairs may see: [count, 3], 1 or 0; the first always, both frames
-    alike.
+def hide_channels(terms: Terms, random: np.random.Generator) -> np.ndarray:
+    """Which channels the network may see: float32 [3], 1 or 0; the first always.
 
     In Lab the first is lightness, so that hiding the others leaves a grey picture.
     """
-    draw = torch.rand(count, generator=random)
-    which = torch.randint(1, 3, (count,), generator=random)
-    seen = torch.ones(count, 3)
-    one = draw < terms.hide_one
-    seen[one, which[one]] = 0
-    seen[(draw >= terms.hide_one) & (draw < terms.hide_one + terms.hide_both), 1:] = 0
+    seen, draw = np.ones(3, np.float32), random.random()
+    if draw < terms.hide_one:
+        seen[random.integers(1, 3)] = 0
+    elif draw < terms.hide_one + terms.hide_both:
+        seen[1:] = 0
     return seen
 
 
-def random_light(rgb: Tensor, amount: float, random: torch.Generator) -> Tensor:
-    """Brightness and contrast of each image [N, 3, H, W], 0..1, changed by up to ``amount``; clipped to
-    0..1.
+def change_light(rgb: Tensor, light: Tensor) -> Tensor:
+    """Images [N, 3, H, W], 0..1, with brightness and contrast changed by the shares in light [N, 2];
+    clipped.
     """
-    brightness, contrast = (
-        (torch.rand(2, len(rgb), 1, 1, 1, generator=random) * 2 - 1).mul(amount).to(rgb.device)
-    )
+    brightness, contrast = light[:, :, None, None, None].unbind(1)
     mean = rgb.mean((1, 2, 3), keepdim=True)
-    return ((rgb - mean) * (1 + contrast) + mean + brightness * mean).clamp(0, 1)
+    return ((rgb - mean) * (1 + contrast) + mean * (1 + brightness)).clamp(0, 1)
 
 
 def photometric_terms(
@@ -97,7 +96,7 @@ def photometric_terms(
         colours = colours + weight * photometric.masked_mean(values, mask * photometric.in_view(offset))
         level_sum += weight
     lightness = slice(0, 1)
-    warped = photometric.warp(reference[:, lightness], there)
+    warped = warp(reference[:, lightness], there)
     structure = photometric.structure_loss(target[:, lightness], warped)
     return {
         "colour": colours / level_sum,
@@ -109,48 +108,63 @@ def photometric_terms(
 
 @dataclass(frozen=True)
 class Recipe:
-    """Self-supervised training on unlabelled clips. The defaults suit a small machine: two cores, some
-    hours.
+    """Self-supervised training on unlabelled clips (``pliant.training.loop.Recipe``).
+
+    frames: the clips. size: side of the crops in pixels. max_gap: see ``FramePairs``.
     """
 
+    frames: FrameFolder
     preset: Preset = field(default_factory=Preset)
     terms: Terms = field(default_factory=Terms)
+    size: int = 192
+    max_gap: int = 3
+    seed: int = 0
+    name: str = "rpmnet"
 
     def build(self) -> RPMNet:
         """The network with random weights."""
         return RPMNet(self.preset)
 
-    def parameter_groups(self, network: nn.Module) -> list[dict]:
-        """Weight decay 1e-4 on weights, none on biases and batch norm."""
-        decayed = [p for p in network.parameters() if p.ndim > 1]
-        others = [p for p in network.parameters() if p.ndim <= 1]
-        return [{"params": decayed, "weight_decay": 1e-4}, {"params": others, "weight_decay": 0.0}]
+    def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
+        """Weight decay on weights, none on biases and batch norm."""
+        parameters = list(network.parameters())
+        return [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": 1e-4},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+
+    def sample(self, step: int, index: int, progress: float) -> dict[str, np.ndarray]:
+        """One pair: target, reference, uint8 [3, size, size]; seen [3], which channels the network may see;
+        light [2, 2], changes of brightness and contrast of target and reference.
+        """
+        random = np.random.default_rng((self.seed, step, index))
+        pair = FramePairs(self.frames, self.size, self.max_gap).draw(random, progress)
+        target, reference = (np.ascontiguousarray(image.transpose(2, 0, 1)) for image in pair)
+        seen = hide_channels(self.terms, random)
+        light = random.uniform(-self.terms.light, self.terms.light, (2, 2)).astype(np.float32)
+        return {"target": target, "reference": reference, "seen": seen, "light": light}
 
     def loss(self, network: nn.Module, batch: dict[str, Tensor], progress: float) -> dict[str, Tensor]:
-        """``loss`` and its terms, averaged over both directions of time.
+        """``loss`` and its terms, averaged over both directions of time, and the mean ``motion`` in cells.
 
-        batch: target, reference, uint8 [N, 3, H, W]; index [N], from which hidden channels and light are
-        drawn, so that a batch gives the same loss again. progress: 0..1 of the training.
+        batch: stacked samples. progress: 0..1 of the training.
         """
-        random = torch.Generator().manual_seed(int(batch["index"].sum()))
-        rgb = [batch[name].float() / 255 for name in ("target", "reference")]
-        seen = hide_channels(len(rgb[0]), self.terms, random).to(rgb[0].device)
-        inputs = []
-        for image in rgb:
-            colours = colour.from_rgb(random_light(image, self.terms.light, random), self.preset.colour)
-            # Kept channels are scaled up as dropout does, so that their sum stays what it will be in use.
+        seen, space = batch["seen"], self.preset.colour
+        inputs, truth = [], []
+        for number, name in enumerate(("target", "reference")):
+            rgb = batch[name].float() / 255
+            colours = colour.from_rgb(change_light(rgb, batch["light"][:, number]), space)
+            # Kept channels are scaled up, as dropout does, so that the first layer sums as much as in use.
             inputs.append(colours * (seen * 3 / seen.sum(1, keepdim=True))[:, :, None, None])
+            truth.append(reduce(colour.from_rgb(rgb, space)))
         there, back = network(*inputs)
-        target, reference = (reduce(colour.from_rgb(image, self.preset.colour)) for image in rgb)
+        target, reference = truth
         weights = 1 - (1 - self.terms.kept_channels) * seen
         first = photometric_terms(target, reference, there, back, weights, self.terms, progress)
         second = photometric_terms(reference, target, back, there, weights, self.terms, progress)
         terms = {name: (first[name] + second[name]) / 2 for name in first}
-        total = terms["colour"] + sum(
-            getattr(self.terms, name) * terms[name] for name in ("structure", "smoothness", "cycle")
-        )
+        total = terms["colour"]
+        for name in ("structure", "smoothness", "cycle"):
+            total = total + getattr(self.terms, name) * terms[name]
         motion = there.detach().square().sum(1).sqrt().mean()
-        return {"loss": total} | {name: value.detach() for name, value in terms.items()} | {"motion": motion}
-
-
-recipe = Recipe()
+        return {"loss": total, **{name: value.detach() for name, value in terms.items()}, "motion": motion}

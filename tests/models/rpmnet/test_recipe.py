@@ -1,0 +1,112 @@
+"""The recipe: what the network is shown, what it is asked for, and that it learns to match from that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from pliant.datasets.unlabelled import FrameFolder
+from pliant.models.rpmnet import colour
+from pliant.models.rpmnet.presets import Preset
+from pliant.models.rpmnet.recipe import Recipe, Terms, change_light, hide_channels, photometric_terms
+from pliant.ops import warp
+
+
+@pytest.fixture
+def frames(tmp_path: Path) -> FrameFolder:
+    """A clip of 8 frames of a smooth picture that moves by 2 columns a frame."""
+    wide = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
+    wide = cv2.resize(wide, (128, 72), interpolation=cv2.INTER_CUBIC)
+    (tmp_path / "clip").mkdir()
+    for t in range(8):
+        cv2.imwrite(str(tmp_path / "clip" / f"{t}.png"), wide[:, 2 * t : 2 * t + 96])
+    return FrameFolder(tmp_path / "clip", 72, cache=tmp_path / "cache")
+
+
+def batch_of(recipe: Recipe, count: int = 2, step: int = 0, progress: float = 0.0) -> dict[str, torch.Tensor]:
+    samples = [recipe.sample(step, index, progress) for index in range(count)]
+    return {key: torch.stack([torch.as_tensor(sample[key]) for sample in samples]) for key in samples[0]}
+
+
+def test_a_sample_is_a_function_of_step_and_index(frames: FrameFolder):
+    recipe = Recipe(frames, size=64)
+    sample, again, other = recipe.sample(3, 1, 0.1), recipe.sample(3, 1, 0.1), recipe.sample(4, 1, 0.1)
+    assert sample["target"].shape == (3, 64, 64) and sample["target"].dtype == np.uint8
+    assert all(np.array_equal(sample[key], again[key]) for key in sample)
+    assert not np.array_equal(sample["light"], other["light"])
+
+
+def test_channels_are_hidden_as_often_as_said():
+    random = np.random.default_rng(0)
+    seen = np.stack([hide_channels(Terms(), random) for _ in range(2000)])
+    assert seen[:, 0].all()
+    hidden = 2 - seen[:, 1:].sum(1)
+    assert np.allclose([(hidden == n).mean() for n in (0, 1, 2)], [0.25, 0.5, 0.25], atol=0.04)
+    assert abs(seen[hidden == 1, 1].mean() - 0.5) < 0.06
+
+
+def test_light_changes_brightness_and_contrast():
+    image = torch.rand(2, 3, 8, 8) * 0.4 + 0.3
+    assert torch.equal(change_light(image, torch.zeros(2, 2)), image.clamp(0, 1))
+    bright = change_light(image, torch.tensor([[0.2, 0.0], [0.0, 0.0]]))
+    torch.testing.assert_close(bright[0].mean(), 1.2 * image[0].mean())
+    flat = change_light(image, torch.tensor([[0.0, -0.5], [0.0, 0.0]]))
+    torch.testing.assert_close(flat[0].std(), 0.5 * image[0].std())
+
+
+def test_identical_frames_without_motion_cost_nothing():
+    image = colour.from_rgb(torch.rand(1, 3, 16, 16), "lab")
+    still, weights = torch.zeros(1, 2, 16, 16), torch.ones(1, 3)
+    for progress in (0.0, 1.0):
+        terms = photometric_terms(image, image, still, still, weights, Terms(), progress)
+        assert all(value.abs() < 2e-3 for value in terms.values()), terms
+
+
+def test_the_true_motion_costs_less_than_none():
+    reference = F.interpolate(torch.rand(1, 3, 6, 6), size=(24, 24), mode="bicubic").clamp(0, 1)
+    reference = colour.from_rgb(reference, "lab")
+    there = torch.zeros(1, 2, 24, 24)
+    there[:, 0], there[:, 1] = 1.5, -2
+    target, still, weights = warp(reference, there), torch.zeros_like(there), torch.ones(1, 3)
+    true = photometric_terms(target, reference, there, -there, weights, Terms(), 1.0)
+    none = photometric_terms(target, reference, still, still, weights, Terms(), 1.0)
+    assert true["colour"] < 0.1 * none["colour"] and true["structure"] < 0.1 * none["structure"]
+
+
+@pytest.mark.parametrize("kind", ["l1", "huber", "mse", "quantised"])
+@pytest.mark.parametrize("space", ["lab", "rgb"])
+def test_every_loss_reaches_every_parameter(frames: FrameFolder, kind: str, space: str):
+    recipe = Recipe(frames, Preset(colour=space), Terms(colour=kind, cycle=0.1), size=64)
+    torch.manual_seed(0)
+    network = recipe.build()
+    losses = recipe.loss(network, batch_of(recipe), 0.5)
+    assert set(losses) == {"loss", "colour", "structure", "smoothness", "cycle", "motion"}
+    losses["loss"].backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+    assert network.embedding.conv1.weight.grad.any()
+
+
+def test_every_parameter_is_in_one_group(frames: FrameFolder):
+    recipe = Recipe(frames)
+    network = recipe.build()
+    grouped = [p for group in recipe.parameter_groups(network) for p in group["params"]]
+    assert len(grouped) == len(list(network.parameters())) == len({id(p) for p in grouped})
+    assert all(p.ndim > 1 for p in recipe.parameter_groups(network)[0]["params"])
+
+
+def test_bfloat16_gives_nearly_the_same_loss(frames: FrameFolder):
+    recipe = Recipe(frames, size=64)
+    torch.manual_seed(0)
+    network, batch = recipe.build().eval(), batch_of(recipe)
+    with torch.no_grad():
+        exact = recipe.loss(network, batch, 0.0)["loss"]
+        with torch.autocast("cpu", torch.bfloat16):
+            low = recipe.loss(network, batch, 0.0)["loss"]
+    assert low.dtype == torch.float32
+    torch.testing.assert_close(low, exact, rtol=0.05, atol=0)
