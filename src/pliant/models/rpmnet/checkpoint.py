@@ -32,9 +32,10 @@ def load_resnet(network: RPMNet, state: dict[str, Tensor]) -> list[str]:
     deep = [key for key in stages if key.startswith(("layer2", "layer3", "layer4"))]
     if not all(key in fitting for key in deep):
         left = [key for key in deep if key not in fitting]
+        depth = network.preset.backbone
         raise WeightsError(
-            f"these weights are no ResNet-{network.preset.backbone} under torchvision's key names: "
-            f"{len(left)} of its {len(deep)} tensors of stages 2 to 4 are missing or of another shape (first: {left[0]})."
+            f"these weights are no ResNet-{depth} under torchvision's key names: {len(left)} of its {len(deep)} tensors "
+            f"of stages 2 to 4 are missing or of another shape (first: {left[0]})."
         )
     network.embedding.load_state_dict(own | fitting)
     return [key for key in stages if key not in fitting]
