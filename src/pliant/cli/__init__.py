@@ -18,6 +18,11 @@ from pliant.errors import PliantError
 COMMANDS = {
     "track": ("pliant.cli.track:track", "Follow marked objects through a video."),
     "evaluate": ("pliant.cli.evaluate:evaluate_command", "Score results by the rules of a benchmark."),
+    "models": ("pliant.cli.models:models", "List the networks."),
+    "convert-checkpoint": (
+        "pliant.cli.convert_checkpoint:convert_checkpoint",
+        "Make official weights loadable here.",
+    ),
 }
 
 

@@ -10,7 +10,7 @@ import torch
 from conftest import shared
 from pliant.models import spvos, xmem
 from pliant.models.protocols import TrackNetwork, TrackState
-from pliant.models.xmem.checkpoint import dimensions
+from pliant.models.xmem.checkpoint import options_in
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_has_the_published_number_of_parameters(network):
 def test_without_sensory_memory_it_has_the_parameters_of_the_published_file():
     plain = xmem.build("xmem", hidden_channels=0)
     assert sum(p.numel() for p in plain.parameters()) == 59_783_560
-    assert dimensions(plain.state_dict()) == {
+    assert options_in(plain.state_dict()) == {
         "key_channels": 64,
         "value_channels": 512,
         "hidden_channels": 0,

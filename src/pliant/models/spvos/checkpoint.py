@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["from_official", "from_torchvision"]
+__all__ = ["from_official", "from_torchvision", "options_in"]
 
 
 def from_official(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
@@ -25,6 +25,16 @@ def from_official(state: dict[str, Tensor], network: nn.Module) -> dict[str, Ten
         if ".gate." in key:
             state.setdefault(key, value)
     return state
+
+
+def options_in(state: dict[str, Tensor]) -> dict[str, int]:
+    """The options of ``build`` that an official state dict was made with, read from its shapes."""
+    if "key_comp.weight" not in state or "key_proj.key_proj.weight" not in state:
+        return {}
+    return {
+        "key_channels": len(state["key_proj.key_proj.weight"]),
+        "value_channels": len(state["key_comp.weight"]),
+    }
 
 
 def from_torchvision(resnet50: dict[str, Tensor], resnet18: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -6,11 +6,13 @@ from torch import Tensor
 
 from pliant.models.spvos.checkpoint import from_official
 
-__all__ = ["dimensions", "from_official"]
+__all__ = ["from_official", "options_in"]
 
 
-def dimensions(state: dict[str, Tensor]) -> dict[str, int]:
+def options_in(state: dict[str, Tensor]) -> dict[str, int]:
     """The options of ``build`` that an official state dict was made with, read from its shapes."""
+    if "key_proj.d_proj.weight" not in state:
+        return {}
     transform = state.get("decoder.hidden_update.transform.weight")
     return {
         "key_channels": len(state["key_proj.key_proj.weight"]),
