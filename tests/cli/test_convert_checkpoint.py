@@ -54,9 +54,7 @@ def test_a_strange_checkpoint_is_refused_with_what_is_expected(tmp_path):
 
 
 def test_one_torchvision_file_is_named(tmp_path):
-    torch.save(
-        {"layer1.0.conv3.weight": torch.ones(1), "layer4.0.conv1.weight": torch.ones(1)}, tmp_path / "r.pth"
-    )
+    torch.save({"layer1.0.conv3.weight": torch.ones(1), "layer4.0.conv1.weight": torch.ones(1)}, tmp_path / "r.pth")
     result = run("convert-checkpoint", tmp_path / "r.pth", tmp_path / "b.safetensors")
     assert "a torchvision ResNet with bottlenecks, which is no whole network here" in str(result.exception)
 

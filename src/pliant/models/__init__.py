@@ -32,13 +32,9 @@ MODELS: dict[str, Model] = {
     "spvos_small": Model("spvos", "track", "spvos_small.safetensors", "dense memory matching sized for CPUs"),
     "stcn": Model("spvos", "track", None, "STCN: dense memory matching, the network SpVOS stands on"),
     "xmem": Model("xmem", "track", None, "XMem: sensory, working and long-term memory, for long videos"),
-    "threedc_seg": Model(
-        "d2conv3d", "salient", None, "3DC-Seg: channel-separated ResNet-152, refinement decoder"
-    ),
+    "threedc_seg": Model("d2conv3d", "salient", None, "3DC-Seg: channel-separated ResNet-152, refinement decoder"),
     "threedc_seg_r2plus1d": Model("d2conv3d", "salient", None, "3DC-Seg with an R(2+1)D-34 encoder"),
-    "threedc_seg_revised": Model(
-        "d2conv3d", "salient", None, "D²Conv3D's revised baseline: GroupNorm, plain"
-    ),
+    "threedc_seg_revised": Model("d2conv3d", "salient", None, "D²Conv3D's revised baseline: GroupNorm, plain"),
     "d2conv3d": Model("d2conv3d", "salient", None, "D²Conv3D: three dilation rates and modulation (IV)"),
     "d2conv3d_i": Model("d2conv3d", "salient", None, "variant I: one spatial rate"),
     "d2conv3d_ii": Model("d2conv3d", "salient", None, "variant II: two spatial rates"),

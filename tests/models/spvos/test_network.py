@@ -47,17 +47,13 @@ def test_has_the_published_number_of_parameters(stcn):
 def test_single_object_network_sees_no_others():
     network = pliant.build("stcn", others=False)
     assert sum(p.numel() for p in network.parameters()) == 54_431_044
-    value = network.eval().encode_value(
-        torch.zeros(1, 3, 32, 32), torch.zeros(1, 1024, 2, 2), torch.ones(1, 1, 32, 32)
-    )
+    value = network.eval().encode_value(torch.zeros(1, 3, 32, 32), torch.zeros(1, 1024, 2, 2), torch.ones(1, 1, 32, 32))
     assert value.shape == (1, 512, 2, 2)
 
 
 def test_keys_and_shapes_are_those_of_official_checkpoints(stcn):
     manifest = json.loads(shared("parity", "stcn.manifest.json").read_text())["state_dict"]
-    assert {k: list(v.shape) for k, v in stcn.state_dict().items()} == {
-        k: v["shape"] for k, v in manifest.items()
-    }
+    assert {k: list(v.shape) for k, v in stcn.state_dict().items()} == {k: v["shape"] for k, v in manifest.items()}
 
 
 def test_keeps_the_protocol(stcn, frames):
@@ -77,9 +73,7 @@ def test_keeps_the_protocol(stcn, frames):
 @torch.no_grad()
 def test_features_of_a_frame_are_computed_once(stcn, frames, monkeypatch):
     calls = []
-    monkeypatch.setattr(
-        stcn.key_encoder, "forward", lambda x, f=stcn.key_encoder.forward: calls.append(1) or f(x)
-    )
+    monkeypatch.setattr(stcn.key_encoder, "forward", lambda x, f=stcn.key_encoder.forward: calls.append(1) or f(x))
     state = stcn.start(frames[0], halves())
     stcn.memorize(state, frames[1], stcn.step(state, frames[1]))
     assert len(calls) == 2

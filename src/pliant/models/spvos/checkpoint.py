@@ -50,11 +50,7 @@ def from_torchvision(resnet50: dict[str, Tensor], resnet18: dict[str, Tensor]) -
         for key, value in source.items():
             if key.startswith(("layer4.", "fc.")):
                 continue
-            name = (
-                f"{prefix}.{first}{key.removeprefix('layer1')}"
-                if key.startswith("layer1.")
-                else f"{prefix}.{key}"
-            )
+            name = f"{prefix}.{first}{key.removeprefix('layer1')}" if key.startswith("layer1.") else f"{prefix}.{key}"
             result[name] = value
             if prefix == "value_encoder" and name.endswith(".weight") and value.ndim == 4:
                 result[name.removesuffix("weight") + "bias"] = value.new_zeros(len(value))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pliant.models.spvos.layers import gated_layers, module_of
+from pliant.models.spvos.layers import module_of
 
 __all__ = ["DAVIS_2017_VAL", "LayerCost", "Video", "average", "layer_costs", "parameter_mib"]
 

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from pliant.ops import memory_readout
+
 __all__ = ["Bank", "Memory"]
 
 Kind = Literal["permanent", "kept", "temporary"]
-
-
-def _readout(memory_key: Tensor, query_key: Tensor, memory_value: Tensor, top_k: int | None) -> Tensor:
-    """STCN's read: softmax over (the top k) memory tokens of (2 k_M k_Q - |k_M|^2) / sqrt(C_k)."""
-    keys = memory_key.flatten(2)  # [1, C_k, T h w]
-    similarity = 2 * keys.transpose(1, 2) @ query_key.flatten(2) - keys.square().sum(1)[:, :, None]
-    similarity = similarity / math.sqrt(keys.shape[1])  # [1, T h w, h w]
-    if top_k is not None and top_k < similarity.shape[1]:
-        kept, index = similarity.topk(top_k, dim=1)
-        affinity = torch.zeros_like(similarity).scatter_(1, index, kept.softmax(dim=1))
-    else:
-        affinity = similarity.softmax(dim=1)
-    return (memory_value.flatten(2) @ affinity).unflatten(2, query_key.shape[-2:])
 
 
 @dataclass(slots=True)
@@ -50,7 +38,7 @@ class Bank:
     def read(self, query_key: Tensor, top_k: int | None) -> Tensor:
         objects, channels = self.value.shape[:2]
         together = self.value.reshape(1, objects * channels, *self.value.shape[2:])
-        return _readout(self.key, query_key, together, top_k).unflatten(1, (objects, channels))[0]
+        return memory_readout(self.key, query_key, together, top_k).unflatten(1, (objects, channels))[0]
 
 
 @dataclass(slots=True)

@@ -197,9 +197,7 @@ class STCN(nn.Module):
     def forget(self, state: TrackingState, index: int) -> None:
         """Remove object ``index`` (0-based) from the state."""
         if not 0 <= index < state.memory.objects:
-            raise ValueError(
-                f"there is no object {index}: the state has {state.memory.objects}, counted from 0"
-            )
+            raise ValueError(f"there is no object {index}: the state has {state.memory.objects}, counted from 0")
         state.memory.forget(index)
 
     def _features(self, state: TrackingState, image: Tensor) -> Features:

@@ -41,9 +41,7 @@ class MemoryOptions:
 
     def __post_init__(self) -> None:
         if not 2 <= self.min_frames < self.max_frames:
-            raise ValueError(
-                f"min_frames {self.min_frames} and max_frames {self.max_frames}: expected 2 <= min < max"
-            )
+            raise ValueError(f"min_frames {self.min_frames} and max_frames {self.max_frames}: expected 2 <= min < max")
 
 
 def similarity(key: Tensor, shrinkage: Tensor, query_key: Tensor, selection: Tensor) -> Tensor:
@@ -99,9 +97,7 @@ class XMemMemory:
     def nbytes(self) -> int:
         held = [t for f in self.frames for t in (f.key, f.shrinkage, f.selection, f.use)]
         held += [t for g in self.groups for t in (*g.values, g.long_values, g.long_index)]
-        held += [
-            t for t in (self.long_key, self.long_shrinkage, self.long_use, self.long_life) if t is not None
-        ]
+        held += [t for t in (self.long_key, self.long_shrinkage, self.long_use, self.long_life) if t is not None]
         return sum(t.nbytes for t in held)
 
     # Reading
@@ -114,9 +110,7 @@ class XMemMemory:
         for number, group in enumerate(self.groups):
             frames, long_index = self._keys_of(group)
             key = torch.cat([*self._long(self.long_key, long_index), *(f.key for f in frames)])
-            shrinkage = torch.cat(
-                [*self._long(self.long_shrinkage, long_index), *(f.shrinkage for f in frames)]
-            )
+            shrinkage = torch.cat([*self._long(self.long_shrinkage, long_index), *(f.shrinkage for f in frames)])
             value = torch.cat([group.long_values, *group.values])
             weight, index = _affinity(similarity(key, shrinkage, query, selected), self.options.top_k)
             readout = F.embedding_bag(index, value, per_sample_weights=weight, mode="sum")
@@ -148,9 +142,7 @@ class XMemMemory:
 
     # Writing
 
-    def add(
-        self, key: Tensor, shrinkage: Tensor, selection: Tensor, value: Tensor, *, permanent: bool = False
-    ) -> None:
+    def add(self, key: Tensor, shrinkage: Tensor, selection: Tensor, value: Tensor, *, permanent: bool = False) -> None:
         """Remember a frame, then consolidate if there are ``max_frames``.
 
         key, selection [1, C_k, h, w]; shrinkage [1, 1, h, w]; value [K, C_v, h, w], K at least the objects

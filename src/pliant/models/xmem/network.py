@@ -130,9 +130,7 @@ class Decoder(nn.Module):
     def __init__(self, value_channels: int, hidden_channels: int) -> None:
         super().__init__()
         self.fuser = FeatureFusion(1024 + value_channels + hidden_channels, 512)
-        self.hidden_update = (
-            HiddenUpdater((512, 256, 256 + 1), 256, hidden_channels) if hidden_channels else None
-        )
+        self.hidden_update = HiddenUpdater((512, 256, 256 + 1), 256, hidden_channels) if hidden_channels else None
         self.up_16_8 = UpsampleBlock(512, 512, 256)
         self.up_8_4 = UpsampleBlock(256, 256, 256)
         self.pred = nn.Conv2d(256, 1, 3, padding=1)
@@ -233,9 +231,7 @@ class XMem(nn.Module):
         logits = logits[:, 0]
         return aggregate(torch.sigmoid(logits if logits.dtype == torch.float64 else logits.float()))
 
-    def memorize(
-        self, state: XMemState, image: Tensor, probabilities: Tensor, *, permanent: bool = False
-    ) -> None:
+    def memorize(self, state: XMemState, image: Tensor, probabilities: Tensor, *, permanent: bool = False) -> None:
         """Add a frame to the memory; see ``TrackNetwork.memorize``."""
         known, objects = len(state.hidden), len(probabilities) - 1
         if objects < known:
