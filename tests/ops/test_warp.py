@@ -51,5 +51,5 @@ def test_unreadable_offset_reads_outside(offset):
 def test_wrong_shape_is_named():
     with pytest.raises(ValueError, match=r"\[N, 2, H, W\] = \[1, 2, 4, 4\].*not \[1, 3, 4, 4\]"):
         ops.warp(torch.zeros(1, 1, 4, 4), torch.zeros(1, 3, 4, 4))
-    with pytest.raises(TypeError, match="offset must be one of float32.*not int64"):
+    with pytest.raises(TypeError, match=r"offset must be one of float32.*not int64"):
         ops.warp(torch.zeros(1, 1, 4, 4), torch.zeros(1, 2, 4, 4, dtype=torch.int64))

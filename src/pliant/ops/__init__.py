@@ -29,7 +29,8 @@ from pliant.ops.memory_readout import cpu as _memory_readout_cpu
 from pliant.ops.memory_readout.op import memory_readout
 from pliant.ops.memory_readout.reference import memory_readout_reference as _memory_readout
 from pliant.ops.sparse_conv2d import cases as _sparse_conv2d_cases
-from pliant.ops.sparse_conv2d.op import sparse_conv2d
+from pliant.ops.sparse_conv2d import cpu as _sparse_conv2d_cpu
+from pliant.ops.sparse_conv2d.op import sparse_conv2d, sparse_conv2d_
 from pliant.ops.sparse_conv2d.reference import sparse_conv2d_reference as _sparse_conv2d
 from pliant.ops.warp import cases as _warp_cases
 from pliant.ops.warp.op import warp
@@ -44,6 +45,7 @@ __all__ = [
     "dynamic_dilated_conv3d",
     "memory_readout",
     "sparse_conv2d",
+    "sparse_conv2d_",
     "use_backend",
     "warp",
 ]
@@ -110,6 +112,7 @@ OPERATORS: dict[str, Operator] = {
         _sparse_conv2d_cases.CASES,
         formula="Y(u) = 0, previous(u) or a((W ∗ X)(u) + b + residual(u))",
         source="Lin et al., SpVOS, Eq. 8",
+        cpu=_sparse_conv2d_cpu,
     ),
     "warp": Operator(
         warp,

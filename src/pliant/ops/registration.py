@@ -47,14 +47,14 @@ def register(
 
     def forward(*values):
         *values, backend = values
-        kernels = _kernels(name, backend, values, cpu, gpu)
+        kernels = choose_kernels(name, backend, values, cpu, gpu)
         if kernels is None:
             return _laid_out(reference(*values), fake(*values))
         return kernels.forward(*values)
 
     def backward(gradient, *values):
         *values, backend, needed = values
-        kernels = _kernels(name, backend, values, cpu, gpu)
+        kernels = choose_kernels(name, backend, values, cpu, gpu)
         if kernels is None:
             return _backward_by_autograd(reference, gradient, values, tensors, needed)
         return kernels.backward(gradient, *values, needed=needed)
@@ -89,7 +89,7 @@ def _kinds(arguments: str) -> list[str]:
     return [part.split()[0] for part in re.split(r",\s*(?![^\[(]*[\])])", arguments)]
 
 
-def _kernels(
+def choose_kernels(
     name: str, backend: str, values: list, cpu: ModuleType | None, gpu: str | None
 ) -> ModuleType | None:
     """The module that computes this call; ``None`` stands for the reference."""

@@ -1,0 +1,3 @@
+// float32 on plain.
+#define KERNELS float32_plain
+#include "sparse_conv2d_f32.inl"

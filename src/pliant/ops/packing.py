@@ -1,0 +1,29 @@
+"""Weights in the order a kernel reads them, made once for as long as the weight stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+_PACKED: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
+def packed(weight: Tensor, order: Hashable, pack: Callable[[Tensor], Tensor]) -> Tensor:
+    """``pack(weight)``, remembered until the weight changes or goes; one order at a time.
+
+    Whether it changed is told by its version and address and, since writing through ``.data`` does not count there,
+    by a sample of its numbers. A weight made in inference mode has no version and is packed each time.
+    """
+    if weight.is_inference():
+        return pack(weight)
+    flat = weight.detach().reshape(-1)
+    sample = flat[:: max(1, flat.numel() // 61)].clone()
+    state = (order, weight._version, weight.data_ptr())
+    known = _PACKED.get(weight)
+    if known is None or known[0] != state or not torch.equal(known[1], sample):
+        known = (state, sample, pack(weight))
+        _PACKED[weight] = known
+    return known[2]

@@ -1,0 +1,106 @@
+"""The native kernels of sparse_conv2d: float32 over vectors, bfloat16 on AMX; other halves go through float32."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pliant.ops import native
+from pliant.ops.arguments import empty_output
+from pliant.ops.packing import packed
+from pliant.ops.sparse_conv2d.reference import COMPUTE, REUSE
+
+DENSE_FROM = {torch.float32: 0.95, torch.bfloat16: 0.85}
+"""Share of computed positions from which the dense convolution is faster, where nothing is fused into ours."""
+
+
+def why_unavailable() -> str | None:
+    return native.why_missing()
+
+
+def why_unsupported(
+    input, weight, bias, policy, previous, stride, padding, residual, activation
+) -> str | None:
+    if input.dtype == torch.float64:
+        return "the kernels compute in float32 and bfloat16, not in float64"
+    if input.shape[1] != weight.shape[1]:
+        return f"the kernels take one group, not {input.shape[1] // weight.shape[1]}"
+    if policy.numel() >= 2**31:
+        return f"the kernels count positions in 32 bits, but there are {policy.numel()}"
+    return None
+
+
+def forward(input, weight, bias, policy, previous, stride, padding, residual, activation) -> Tensor:
+    if residual is None and activation is None and _nearly_all(input, policy):
+        out = F.conv2d(input, weight, bias, stride, padding)
+        out = torch.where(policy == COMPUTE, out, 0)
+        return out if previous is None else torch.where(policy == REUSE, previous, out)
+    return _compute(input, weight, bias, policy, previous, stride, padding, residual, activation, None)
+
+
+def forward_in_place(input, weight, bias, policy, previous, stride, padding, residual, activation) -> None:
+    _compute(input, weight, bias, policy, None, stride, padding, residual, activation, previous)
+
+
+def backward(
+    gradient, input, weight, bias, policy, previous, stride, padding, residual, activation, *, needed
+) -> list[Tensor]:
+    computed = policy == COMPUTE
+    if activation == "relu":
+        out = _compute(input, weight, bias, policy, None, stride, padding, residual, activation, None)
+        computed = computed & (out > 0)
+    kept = torch.where(computed, gradient, 0)
+    needs_input, needs_weight, needs_bias, _, needs_previous, needs_residual = needed
+    by_input, by_weight, by_bias = torch.ops.aten.convolution_backward(
+        kept, input, weight, [weight.shape[0]], stride, padding, [1, 1], False, [0, 0], 1,
+        [needs_input, needs_weight, needs_bias],
+    )  # fmt: skip
+    by_previous = torch.where(policy == REUSE, gradient, 0) if needs_previous else None
+    found = [by_input, by_weight, by_bias, None, by_previous, kept if needs_residual else None]
+    return [g for g, need in zip(found, needed) if need]
+
+
+def _nearly_all(input: Tensor, policy: Tensor) -> bool:
+    share = DENSE_FROM.get(input.dtype)
+    return share is not None and int((policy == COMPUTE).sum()) >= share * policy.numel() > 0
+
+
+def _compute(
+    input, weight, bias, policy, previous, stride, padding, residual, activation, place: Tensor | None
+):
+    """Into ``place``, which holds the previous output, or into a new tensor."""
+    size = [input.shape[0], weight.shape[0], *policy.shape[2:]]
+    out = empty_output(input, size) if place is None else place
+    low = input.dtype == torch.bfloat16 and native.instruction_set() == "amx"
+    work = torch.bfloat16 if low else torch.float32
+
+    def ready(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else tensor.to(work).contiguous(memory_format=torch.channels_last)
+
+    direct = out.dtype == work and out.is_contiguous(memory_format=torch.channels_last)
+    target = out if direct else torch.empty(size, dtype=work, memory_format=torch.channels_last)
+    if place is not None and not direct:
+        previous = place
+    torch.ops.pliant_native.sparse_conv2d(
+        ready(input),
+        packed(weight, (work, native.instruction_set()), lambda w: _pack(w.detach().to(work).contiguous())),
+        *weight.shape[2:],
+        None if bias is None else bias.float().contiguous(),
+        policy.contiguous(),
+        ready(previous),
+        *stride,
+        *padding,
+        ready(residual),
+        activation == "relu",
+        place is not None and direct,
+        target,
+    )
+    return out if direct else out.copy_(target)
+
+
+def _pack(weight: Tensor) -> Tensor:
+    elements = torch.ops.pliant_native.sparse_conv2d_packed_elements(weight)
+    found = torch.empty(elements, dtype=weight.dtype)
+    torch.ops.pliant_native.sparse_conv2d_pack(weight, found)
+    return found

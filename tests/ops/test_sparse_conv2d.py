@@ -1,0 +1,114 @@
+"""The sparse convolution: what it must equal, its in-place form, packed weights, errors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from pliant import ops
+
+DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+
+
+def layer(dtype=torch.float32, channels=24, outputs=40, height=13, width=17):
+    torch.manual_seed(0)
+    x = torch.randn(1, channels, height, width, dtype=dtype).to(memory_format=torch.channels_last)
+    weight = (torch.randn(outputs, channels, 3, 3) * (9 * channels) ** -0.5).to(dtype)
+    previous = torch.randn(1, outputs, height, width, dtype=dtype).to(memory_format=torch.channels_last)
+    return x, weight, torch.randn(outputs, dtype=dtype), previous
+
+
+def policy(value, height=13, width=17):
+    return torch.full((1, 1, height, width), value, dtype=torch.uint8)
+
+
+@DTYPES
+def test_compute_everywhere_is_the_dense_convolution(dtype):
+    x, weight, bias, previous = layer(dtype)
+    dense = F.relu(F.conv2d(x.double(), weight.double(), bias.double(), padding=1) + previous.double())
+    found = ops.sparse_conv2d(x, weight, bias, policy(2), padding=1, residual=previous, activation="relu")
+    torch.testing.assert_close(found.double(), dense, rtol=0, atol=1e-5 if dtype == torch.float32 else 0.02)
+
+
+@DTYPES
+def test_nearly_all_computed_takes_the_dense_path_to_the_same_numbers(dtype):
+    x, weight, bias, previous = layer(dtype)
+    choice = policy(2)
+    choice[..., 3, 4:6] = torch.tensor([0, 1], dtype=torch.uint8)
+    found = ops.sparse_conv2d(x, weight, bias, choice, previous, padding=1)
+    with ops.use_backend("reference"):
+        expected = ops.sparse_conv2d(x, weight, bias, choice, previous, padding=1)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 if dtype == torch.float32 else 0.02)
+
+
+@DTYPES
+def test_reuse_copies_and_skip_clears_to_the_bit(dtype):
+    x, weight, bias, previous = layer(dtype)
+    choice = torch.randint(3, (1, 1, 13, 17), dtype=torch.uint8)
+    found = ops.sparse_conv2d(x, weight, bias, choice, previous, padding=1, activation="relu")
+    assert torch.equal(found.where(choice == 1, 0), previous.where(choice == 1, 0))
+    assert not found.where(choice == 0, 0).any()
+
+
+@DTYPES
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.3, 1.0])
+def test_in_place_equals_out_of_place(dtype, share):
+    x, weight, bias, previous = layer(dtype)
+    choice = torch.where(torch.rand(1, 1, 13, 17) < share, 2, torch.randint(2, (1, 1, 13, 17))).to(
+        torch.uint8
+    )
+    options = {"padding": 1, "activation": "relu"}
+    expected = ops.sparse_conv2d(x, weight, bias, choice, previous, **options)
+    for place in (previous.clone(), previous.contiguous()):
+        assert ops.sparse_conv2d_(x, weight, bias, choice, place, **options) is place
+        torch.testing.assert_close(place, expected, rtol=0, atol=0)
+
+
+def test_in_place_refuses_shared_memory():
+    x, weight, bias, previous = layer(channels=40)
+    with pytest.raises(ValueError, match="previous shares its memory with input"):
+        ops.sparse_conv2d_(x, weight, bias, policy(2), x, padding=1)
+    with pytest.raises(ValueError, match="previous shares its memory with residual"):
+        ops.sparse_conv2d_(x, weight, bias, policy(2), previous, padding=1, residual=previous)
+
+
+def test_a_changed_weight_is_seen():
+    x, weight, bias, _ = layer()
+    for change in (lambda: weight.mul_(2), lambda: weight.data.add_(1), lambda: weight.zero_()):
+        ops.sparse_conv2d(x, weight, bias, policy(2), padding=1, activation="relu")
+        change()
+        found = ops.sparse_conv2d(x, weight, bias, policy(2), padding=1, activation="relu")
+        expected = F.relu(F.conv2d(x, weight, bias, padding=1))
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_come_from_computed_positions_alone():
+    x, weight, bias, previous = (t.requires_grad_(True) for t in layer())
+    choice = torch.randint(3, (1, 1, 13, 17), dtype=torch.uint8)
+    gradient = torch.randn(1, 40, 13, 17)
+    found = torch.autograd.grad(
+        ops.sparse_conv2d(x, weight, bias, choice, previous, padding=1), [x, weight, bias, previous], gradient
+    )
+    kept = gradient.where(choice == 2, 0)
+    expected = torch.autograd.grad(F.conv2d(x, weight, bias, padding=1), [x, weight, bias], kept)
+    for one, other in zip(found, [*expected, gradient.where(choice == 1, 0)]):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_wrong_arguments_are_named():
+    x, weight, bias, previous = layer()
+    with pytest.raises(
+        ValueError, match=r"policy must be \[1, 1, 13, 17\] for input .* not \[1, 1, 13, 16\]"
+    ):
+        ops.sparse_conv2d(x, weight, bias, policy(2, width=16), padding=1)
+    with pytest.raises(ValueError, match=r"previous must be \[1, 40, 13, 17\]"):
+        ops.sparse_conv2d(x, weight, bias, policy(2), previous[:, 1:], padding=1)
+    with pytest.raises(
+        TypeError, match=r"policy must be uint8 \(0 skip, 1 reuse, 2 compute\), not torch.float32"
+    ):
+        ops.sparse_conv2d(x, weight, bias, policy(2).float(), padding=1)
+    with pytest.raises(ValueError, match="activation must be None or 'relu', not 'gelu'"):
+        ops.sparse_conv2d(x, weight, bias, policy(2), padding=1, activation="gelu")
+    with pytest.raises(ValueError, match="input has 24 channels, weight reads 5 a group"):
+        ops.sparse_conv2d(x, weight[:, :5], bias, policy(2), padding=1)
