@@ -150,9 +150,7 @@ class TestSize:
 
     def test_another_aspect_ratio_is_an_error(self, tmp_path, two):
         write_mask(tmp_path / "first.png", two)
-        with pytest.raises(
-            MaskError, match="is 60 x 40 pixels, the video 60 x 60: another aspect"
-        ):
+        with pytest.raises(MaskError, match="is 60 x 40 pixels, the video 60 x 60: another aspect"):
             read_masks(tmp_path / "first.png", size=(60, 60))
 
     def test_a_turned_mask_is_recognised(self, tmp_path, two):
@@ -163,9 +161,7 @@ class TestSize:
     def test_an_object_that_would_vanish(self, tmp_path, two):
         two[0, 0] = 3
         write_mask(tmp_path / "first.png", two)
-        with pytest.raises(
-            MaskError, match=r"object 3 in .* vanishes when the mask"
-        ):
+        with pytest.raises(MaskError, match=r"object 3 in .* vanishes when the mask"):
             read_masks(tmp_path / "first.png", size=(10, 15))
 
 

@@ -157,8 +157,8 @@ class VideoSource:
                         yield None, pts, True
                 if missing and not begun:
                     self._warn(
-                        f"the first {missing} frame(s) of {self._source} cannot be decoded and were left out: "
-                        "it does not begin with a whole picture."
+                        f"the first {missing} frame(s) of {self._source} cannot be decoded and were left "
+                        "out: it does not begin with a whole picture."
                     )
                 begun, last_pts = True, picture.pts
                 yield picture, picture.pts, picture.is_corrupt
@@ -167,7 +167,7 @@ class VideoSource:
                 yield None, pts, True
 
     def _packets(self) -> Iterator[Any]:
-        """Packets of the video stream; where reading breaks off, a warning and None, for what is left."""
+        """Packets of the video stream; where reading breaks off, a warning, then None for the rest."""
         try:
             yield from self._container.demux(self._stream)
         except av.error.EOFError:
