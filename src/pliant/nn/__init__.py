@@ -8,11 +8,19 @@ from typing import Any
 # Public name -> the module that defines it; imported at first use.
 _PUBLIC = {
     "ASPP3d": "pliant.nn.aspp",
+    "BinaryGate": "pliant.nn.sparse_gates",
+    "Decision": "pliant.nn.sparse_stream",
     "DeformConv2d": "pliant.nn.deform_conv",
     "DeformConv3d": "pliant.nn.deform_conv",
     "DynamicDilatedConv3d": "pliant.nn.dynamic_dilated_conv",
     "OutOfBounds": "pliant.nn.out_of_bounds",
+    "ResidualSparseConv2d": "pliant.nn.sparse_conv",
+    "SparseStream": "pliant.nn.sparse_stream",
+    "StaticSparseConv2d": "pliant.nn.sparse_conv",
     "SteeringMaps": "pliant.nn.steering_maps",
+    "TripleGate": "pliant.nn.sparse_gates",
+    "TripleSparseConv2d": "pliant.nn.sparse_conv",
+    "convert": "pliant.nn.convert",
 }
 
 __all__ = list(_PUBLIC)

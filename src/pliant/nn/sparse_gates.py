@@ -1,0 +1,106 @@
+"""Gates: small convolutions that decide at each position, with noise and a straight-through gradient in training."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["BinaryGate", "TripleGate"]
+
+
+class _StraightThrough(torch.autograd.Function):
+    """The hard decision forward, the soft one's gradient backward."""
+
+    @staticmethod
+    def forward(ctx, hard: Tensor, soft: Tensor) -> Tensor:
+        return hard
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[None, Tensor]:
+        return None, gradient
+
+
+def gumbel(like: Tensor) -> Tensor:
+    """Standard Gumbel noise, -log(-log U)."""
+    uniform = torch.rand_like(like).clamp_(torch.finfo(like.dtype).tiny, 1 - torch.finfo(like.dtype).eps)
+    return -torch.log(-torch.log(uniform))
+
+
+class _Gate(nn.Module):
+    """A convolution with the geometry of the gated one.
+
+    temperature: of the softmax in training. noise: whether Gumbel noise is added in training; evaluation never has it.
+    """
+
+    def __init__(self, channels: int, outputs: int, kernel_size, stride, padding, temperature: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, channels, *kernel_size))
+        self.bias = nn.Parameter(torch.empty(outputs))
+        self.stride, self.padding = stride, padding
+        self.temperature = temperature
+        self.noise = True
+
+    def extra_repr(self) -> str:
+        outputs, channels, *kernel = self.weight.shape
+        return f"{channels}, {outputs}, kernel_size={tuple(kernel)}, temperature={self.temperature}"
+
+
+class TripleGate(_Gate):
+    """Skip, reuse or compute: a convolution of the previous and the current input, 2 C -> 3 (SpVOS, Eq. 7 and 9).
+
+    The convolution of a pair is the sum of two, so each input is convolved once, for its own frame and for the next.
+    It starts out computing everywhere.
+    """
+
+    def __init__(self, channels: int, kernel_size, stride, padding, temperature: float = 1.0) -> None:
+        super().__init__(2 * channels, 3, kernel_size, stride, padding, temperature)
+        nn.init.normal_(self.weight, std=0.1 * (self.weight[0].numel()) ** -0.5)
+        with torch.no_grad():
+            self.bias.copy_(torch.tensor([0.0, 0.0, 1.0]))
+
+    def evidence(self, input: Tensor, *, current: bool = True) -> tuple[Tensor | None, Tensor]:
+        """What ``input`` says as current frame (with bias; None if not asked for) and will say as previous one."""
+        previous, now = self.weight.chunk(2, dim=1)
+        if not current:
+            return None, F.conv2d(input, previous, None, self.stride, self.padding)
+        bias = torch.cat([self.bias, torch.zeros_like(self.bias)])
+        both = F.conv2d(input, torch.cat([now, previous]), bias, self.stride, self.padding)
+        return both[:, :3], both[:, 3:]
+
+    def decide(self, scores: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The policy [N, 1, Ho, Wo] (uint8), and in training the three masks [N, 3, Ho, Wo], 0 or 1, else None."""
+        if not self.training:
+            return scores.argmax(1, keepdim=True).to(torch.uint8), None
+        scores = scores.float()
+        noisy = scores.log_softmax(1) + gumbel(scores) if self.noise else scores.log_softmax(1)
+        soft = (noisy / self.temperature).softmax(1)
+        policy = soft.argmax(1, keepdim=True)
+        hard = torch.zeros_like(soft).scatter_(1, policy, 1.0)
+        return policy.to(torch.uint8), _StraightThrough.apply(hard, soft)
+
+
+class BinaryGate(_Gate):
+    """Compute or not: a convolution of one input, C -> 1 (DynConv; Skip-Convolutions).
+
+    In training sigmoid((score + noise - noise') / temperature), hard at 1/2, straight-through; in evaluation score >= 0.
+    """
+
+    def __init__(
+        self, channels: int, kernel_size, stride, padding, temperature: float = 1.0, bias: float = 0.6
+    ) -> None:
+        super().__init__(channels, 1, kernel_size, stride, padding, temperature)
+        nn.init.xavier_uniform_(self.weight)
+        nn.init.constant_(self.bias, bias)
+
+    def decide(self, input: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Whether to compute, [N, 1, Ho, Wo] (bool), and in training the same as a mask of 0 and 1, else None."""
+        scores = F.conv2d(input, self.weight, self.bias, self.stride, self.padding)
+        if not self.training:
+            return scores >= 0, None
+        scores = scores.float()
+        if self.noise:
+            scores = scores + gumbel(scores) - gumbel(scores)
+        soft = (scores / self.temperature).sigmoid()
+        hard = soft > 0.5
+        return hard, _StraightThrough.apply(hard.to(soft.dtype), soft)
