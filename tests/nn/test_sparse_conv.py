@@ -302,18 +302,18 @@ def test_training_reaches_the_target_and_keeps_what_matters():
     optimizer = torch.optim.Adam(layer.gate.parameters(), lr=0.1)
 
     def clip(batch):
-        image = torch.zeros(batch, 1, 24, 24)
-        for n, (y, x) in enumerate(torch.randint(0, 18, (batch, 2)).tolist()):
-            image[n, :, y : y + 5, x : x + 5] = 4 + torch.randn(5, 5)
-        return 0.02 * torch.randn(batch, 1, 24, 24), image
+        image = torch.zeros(batch, 1, 16, 16)
+        for n, (y, x) in enumerate(torch.randint(0, 12, (batch, 2)).tolist()):
+            image[n, :, y : y + 4, x : x + 4] = 4 + torch.randn(4, 4)
+        return 0.02 * torch.randn(batch, 1, 16, 16), image
 
-    for _ in range(150):
+    for _ in range(100):
         stream = SparseStream()
         for image in clip(16):
             with stream.frame():
                 output = layer(image)
         share = stream.decisions[0].share
-        loss = (output - target(image)).square().mean() + 20 * (share - 0.1).square()
+        loss = 10 * (output - target(image)).square().mean() + 20 * (share - 0.1).square()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -323,5 +323,5 @@ def test_training_reaches_the_target_and_keeps_what_matters():
     before, image = clip(64)
     error = (play(layer, [before, image], stream)[1] - target(image)).square().mean()
     wrong = (target(before) - target(image)).square().mean()
-    assert 0.05 < stream.decisions[0].share < 0.15
-    assert error < 0.2 * wrong
+    assert 0.08 < stream.decisions[0].share < 0.16
+    assert error < 0.05 * wrong
