@@ -40,6 +40,6 @@ def test_the_stem_of_the_table_takes_the_stages_but_what_reads_32_channels():
 def test_another_depth_is_refused_and_nothing_changes():
     network = rpmnet.build(backbone=34)
     before = network.embedding.layer2[0].conv1.weight.clone()
-    with pytest.raises(WeightsError, match="no ResNet-34 under torchvision's key names"):
+    with pytest.raises(WeightsError, match="no ResNet-34 under torchvision's names"):
         load_resnet(network, resnet(18))
     assert torch.equal(network.embedding.layer2[0].conv1.weight, before)

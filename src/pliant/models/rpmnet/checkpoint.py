@@ -34,7 +34,7 @@ def load_resnet(network: RPMNet, state: dict[str, Tensor]) -> list[str]:
         left = [key for key in deep if key not in fitting]
         depth = network.preset.backbone
         raise WeightsError(
-            f"these weights are no ResNet-{depth} under torchvision's key names: {len(left)} of its {len(deep)} tensors "
+            f"these weights are no ResNet-{depth} under torchvision's names: {len(left)} of its {len(deep)} tensors "
             f"of stages 2 to 4 are missing or of another shape (first: {left[0]})."
         )
     network.embedding.load_state_dict(own | fitting)
