@@ -158,12 +158,19 @@ def test_no_objects_is_all_background():
     assert torch.equal(net.step(state, images(2)[1]), torch.ones(1, 66, 81))
 
 
-def test_bfloat16_autocast_keeps_offsets_in_float32():
+@pytest.mark.parametrize("whole", [False, True], ids=["autocast", "whole network"])
+def test_in_bfloat16_offsets_stay_in_float32(whole: bool):
     net, frames = network(), images(2)
-    with torch.autocast("cpu", torch.bfloat16):
+    plain = net.start(frames[0], one_hot(1))
+    exact = net.match(net.embed(frames[1]), plain.embedding)
+    if whole:
+        net, frames = net.to(torch.bfloat16), frames.to(torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16, enabled=not whole):
         state = net.start(frames[0], one_hot(1))
+        offset = net.match(net.embed(frames[1]), state.embedding)
         probabilities = net.step(state, frames[1])
-        assert net.match(state.embedding, state.embedding).dtype == torch.float32
+    assert offset.dtype == torch.float32 and (offset - exact).abs().mean() < 0.02 * exact.abs().mean()
+    assert not torch.equal(offset, offset.bfloat16().float())
     assert probabilities.dtype == torch.float32
     torch.testing.assert_close(probabilities.sum(0), torch.ones(66, 81))
 

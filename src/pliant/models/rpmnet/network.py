@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from pliant import ops
 from pliant.models.backbones.resnet import BasicBlock, Bottleneck
@@ -151,6 +152,11 @@ def reduce(image: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(image, [-(-side // 4) for side in image.shape[-2:]])
 
 
+def _single(tensor: Tensor) -> Tensor:
+    """In float32, or in float64 if it is that already."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 class RPMNet(nn.Module):
     """Robust Pixel-level Matching Network: finds for each pixel of a frame where it was in another, and warps
     by that.
@@ -189,28 +195,24 @@ class RPMNet(nn.Module):
         return self.embedding(colours.to(self.embedding.conv1.weight.dtype))
 
     def match(self, target: Tensor, reference: Tensor, matching: Matching | None = None) -> Tensor:
-        """Offsets [N, 2, h, w], float32, from two embeddings [N, 32, h, w].
+        """Offsets [N, 2, h, w], float32 at least, from two embeddings [N, 32, h, w].
 
         matching: a matching module that was fitted to this stream, in place of the network's.
         With ``preset.iterations`` above 1 the reference is warped by the answer and matched again; the
         answers add up.
         """
         matching = matching or self.matching
-        dtype = next(matching.parameters()).dtype
-        # Not in bf16, whatever surrounds it: at 20 cells its step is an eighth of a cell, half a pixel of the
-        # image.
+        weights = {name: _single(value) for name, value in matching.named_parameters()}
+        # Never in bf16, whatever surrounds it: at 20 cells its step is an eighth of a cell, half a pixel of the image.
         with torch.autocast(target.device.type, enabled=False):
-            target, reference = target.to(dtype), reference.to(dtype)
-            offset = matching(target, reference).float()
+            target, reference = _single(target), _single(reference)
+            offset = functional_call(matching, weights, (target, reference))
             for _ in range(self.preset.iterations - 1):
-                warped = ops.warp(reference, offset.to(dtype))
-                offset = offset + matching(target, warped).float()
+                offset = offset + functional_call(matching, weights, (target, ops.warp(reference, offset)))
         return offset
 
     def start(self, image: Tensor, masks: Tensor) -> PropagationState:
-        """State after the first annotated frame. image [1, 3, H, W], normalised; masks [K, H, W] in [0,
-        1].
-        """
+        """State after the first annotated frame. image [1, 3, H, W], normalised; masks [K, H, W] in [0, 1]."""
         return propagation.start(self, image, masks)
 
     def step(self, state: PropagationState, image: Tensor) -> Tensor:

@@ -35,7 +35,8 @@ def fit_matching(
     image: [1, 3, H, W], normalised; probabilities: [K + 1, H, W] of that frame; matching: where to start,
     None: the network's. The same frame gives the same result.
     """
-    with torch.inference_mode(False), torch.enable_grad():
+    plain = torch.autocast(image.device.type, enabled=False)
+    with torch.inference_mode(False), torch.enable_grad(), plain:
         matching = copy.deepcopy(matching or network.matching).float().requires_grad_(True)
         image, maps = image.detach().clone(), probabilities.detach().clone().float()[None]
         with torch.no_grad():

@@ -72,10 +72,11 @@ def step(network: RPMNet, state: PropagationState, image: Tensor) -> Tensor:
     if image.shape != state.image.shape:
         raise ValueError(f"image {tuple(image.shape)}: this stream started with {tuple(state.image.shape)}")
     embedding = network.embed(image)
-    offset = network.match(embedding, state.embedding, state.matching)
-    maps = _warp_maps(state.maps, offset)
-    for anchor in state.anchors:
-        maps = _join_anchor(network, state, anchor, embedding, maps)
+    with torch.autocast(image.device.type, enabled=False):  # maps and offsets stay in float32
+        offset = network.match(embedding, state.embedding, state.matching)
+        maps = _warp_maps(state.maps, offset)
+        for anchor in state.anchors:
+            maps = _join_anchor(network, state, anchor, embedding, maps)
     if network.preset.sharpen:
         maps = maps.square()
         maps = maps / maps.sum(0)

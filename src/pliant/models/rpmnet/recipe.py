@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -64,6 +65,12 @@ def change_light(rgb: Tensor, light: Tensor) -> Tensor:
     brightness, contrast = light[:, :, None, None, None].unbind(1)
     mean = rgb.mean((1, 2, 3), keepdim=True)
     return ((rgb - mean) * (1 + contrast) + mean * (1 + brightness)).clamp(0, 1)
+
+
+def _show(colours: Tensor, seen: Tensor) -> Tensor:
+    """Colours [N, 3, H, W] with unseen channels at 0 and the others scaled up, as dropout does, so that the first
+    layer sums as much as in use."""
+    return colours * (seen * 3 / seen.sum(1, keepdim=True))[:, :, None, None]
 
 
 def photometric_terms(
@@ -149,19 +156,20 @@ class Recipe:
 
         batch: stacked samples. progress: 0..1 of the training.
         """
-        seen, space = batch["seen"], self.preset.colour
-        inputs, truth = [], []
-        for number, name in enumerate(("target", "reference")):
-            rgb = batch[name].float() / 255
-            colours = colour.from_rgb(change_light(rgb, batch["light"][:, number]), space)
-            # Kept channels are scaled up, as dropout does, so that the first layer sums as much as in use.
-            inputs.append(colours * (seen * 3 / seen.sum(1, keepdim=True))[:, :, None, None])
-            truth.append(reduce(colour.from_rgb(rgb, space)))
+        space, truth = self.preset.colour, []
+        plain = torch.autocast(batch["seen"].device.type, enabled=False)  # colours and offsets stay in float32
+        inputs = []
+        with plain:
+            for number, name in enumerate(("target", "reference")):
+                rgb = batch[name].float() / 255
+                colours = colour.from_rgb(change_light(rgb, batch["light"][:, number]), space)
+                inputs.append(_show(colours, batch["seen"]))
+                truth.append(reduce(colour.from_rgb(rgb, space)))
         there, back = network(*inputs)
-        target, reference = truth
-        weights = 1 - (1 - self.terms.kept_channels) * seen
-        first = photometric_terms(target, reference, there, back, weights, self.terms, progress)
-        second = photometric_terms(reference, target, back, there, weights, self.terms, progress)
+        weights = 1 - (1 - self.terms.kept_channels) * batch["seen"]
+        with plain:
+            first = photometric_terms(*truth, there, back, weights, self.terms, progress)
+            second = photometric_terms(*reversed(truth), back, there, weights, self.terms, progress)
         terms = {name: (first[name] + second[name]) / 2 for name in first}
         total = terms["colour"]
         for name in ("structure", "smoothness", "cycle"):
