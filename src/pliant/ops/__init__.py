@@ -17,11 +17,14 @@ from pliant.ops.deform_attention3d import cases as _deform_attention3d_cases
 from pliant.ops.deform_attention3d.op import deform_attention3d
 from pliant.ops.deform_attention3d.reference import deform_attention3d_reference as _deform_attention3d
 from pliant.ops.deform_conv2d import cases as _deform_conv2d_cases
+from pliant.ops.deform_conv2d import cpu as _deform_conv2d_cpu
 from pliant.ops.deform_conv2d.op import deform_conv2d
 from pliant.ops.deform_conv3d import cases as _deform_conv3d_cases
+from pliant.ops.deform_conv3d import cpu as _deform_conv3d_cpu
 from pliant.ops.deform_conv3d.op import deform_conv3d
 from pliant.ops.deform_conv3d.reference import deform_conv as _deform_conv
 from pliant.ops.dynamic_dilated_conv3d import cases as _dynamic_dilated_conv3d_cases
+from pliant.ops.dynamic_dilated_conv3d import cpu as _dynamic_dilated_conv3d_cpu
 from pliant.ops.dynamic_dilated_conv3d.op import dynamic_dilated_conv3d
 from pliant.ops.dynamic_dilated_conv3d.reference import dynamic_dilated_conv as _dynamic_dilated_conv
 from pliant.ops.memory_readout import cases as _memory_readout_cases
@@ -76,6 +79,7 @@ OPERATORS: dict[str, Operator] = {
         _deform_conv2d_cases.CASES,
         formula="Y(u) = b + Σᵢ Wᵢ Mᵢ(u) X(u s − p + i d + offsetᵢ(u))",
         source="Dai et al. 2017, Zhu et al. 2019",
+        cpu=_deform_conv2d_cpu,
     ),
     "deform_conv3d": Operator(
         deform_conv3d,
@@ -83,6 +87,7 @@ OPERATORS: dict[str, Operator] = {
         _deform_conv3d_cases.CASES,
         formula="Y(u) = b + Σᵢ Wᵢ Mᵢ(u) X(u s − p + i d + offsetᵢ(u))",
         source="Dai et al. 2017, Zhu et al. 2019, with a third axis",
+        cpu=_deform_conv3d_cpu,
     ),
     "dynamic_dilated_conv3d": Operator(
         dynamic_dilated_conv3d,
@@ -90,6 +95,7 @@ OPERATORS: dict[str, Operator] = {
         _dynamic_dilated_conv3d_cases.CASES,
         formula="Y(u) = b + Σᵢ Wᵢ Mᵢ(u) X(centre(u) + d (i − (k − 1)/2) D(u))",
         source="Schmidt et al., D²Conv3D, WACV 2022, Eq. 3",
+        cpu=_dynamic_dilated_conv3d_cpu,
     ),
     "deform_attention3d": Operator(
         deform_attention3d,

@@ -51,6 +51,7 @@ def why_missing() -> str | None:
 
 def instruction_set() -> str:
     """The instruction set that the kernels use now: the machine's best, or the cap. Needs the library."""
+    why_missing()
     return INSTRUCTION_SETS[torch.ops.pliant_native.instruction_set()]
 
 

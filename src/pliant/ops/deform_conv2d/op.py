@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pliant.ops.arguments import empty_output
 from pliant.ops.backend import requested_backend
+from pliant.ops.deform_conv2d import cpu
 from pliant.ops.deform_conv2d.reference import deform_conv
 from pliant.ops.deformable import check_axes, output_extent, prepare
 from pliant.ops.registration import register
@@ -65,4 +66,5 @@ register(
     "SymInt[2] stride, SymInt[2] padding, SymInt[2] dilation",
     reference=deform_conv,
     fake=_fake,
+    cpu=cpu,
 )

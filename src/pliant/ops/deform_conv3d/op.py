@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pliant.ops.arguments import empty_output
 from pliant.ops.backend import requested_backend
+from pliant.ops.deform_conv3d import cpu
 from pliant.ops.deform_conv3d.reference import deform_conv
 from pliant.ops.deformable import check_axes, output_extent, prepare
 from pliant.ops.registration import register
@@ -68,4 +69,5 @@ register(
     "SymInt[3] stride, SymInt[3] padding, SymInt[3] dilation",
     reference=deform_conv,
     fake=_fake,
+    cpu=cpu,
 )

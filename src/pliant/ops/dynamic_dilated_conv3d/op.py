@@ -10,6 +10,7 @@ from torch import Tensor
 from pliant.ops.arguments import empty_output
 from pliant.ops.backend import requested_backend
 from pliant.ops.deformable import check_axes, output_extent, prepare
+from pliant.ops.dynamic_dilated_conv3d import cpu
 from pliant.ops.dynamic_dilated_conv3d.reference import dynamic_dilated_conv
 from pliant.ops.registration import register
 
@@ -65,4 +66,5 @@ register(
     "SymInt[3] stride, SymInt[3] padding, SymInt[3] dilation",
     reference=dynamic_dilated_conv,
     fake=_fake,
+    cpu=cpu,
 )

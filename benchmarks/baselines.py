@@ -1,0 +1,89 @@
+"""What each operator is timed against: operator -> name of the baseline -> function of the case's arguments.
+
+A baseline marked ``same`` computes the same numbers and is checked before it is timed; the others are dense
+layers of the same shape, the yardstick of what the content-adaptive form costs.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pliant.ops.deformable import origins, taps
+from pliant.ops.dynamic_dilated_conv3d.reference import offsets
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """``prepare(arguments)`` turns the case's arguments into those of ``call`` (layouts: not timed)."""
+
+    call: Callable[..., Tensor]
+    prepare: Callable[[dict], dict] = lambda arguments: arguments
+    same: bool = False
+
+
+def channels_last(arguments: dict) -> dict:
+    """Activations channels-last, all else as it is."""
+    last = torch.channels_last_3d if arguments["input"].dim() == 5 else torch.channels_last
+    return {**arguments, "input": arguments["input"].contiguous(memory_format=last)}
+
+
+def _dense(arguments: dict) -> dict:
+    arguments = channels_last(arguments)
+    last = torch.channels_last_3d if arguments["input"].dim() == 5 else torch.channels_last
+    return {**arguments, "weight": arguments["weight"].contiguous(memory_format=last)}
+
+
+def dense_conv(input: Tensor, weight: Tensor, bias: Tensor | None = None, padding=0, **ignored) -> Tensor:
+    """The ordinary convolution of the same shape."""
+    conv = functional.conv3d if input.dim() == 5 else functional.conv2d
+    return conv(input, weight, bias, padding=padding)
+
+
+def by_grid_sample(input: Tensor, offset: Tensor, weight: Tensor, bias=None, mask=None, padding=0) -> Tensor:
+    """The deformable convolution tap by tap: grid_sample, then a matrix product. Stride and dilation 1, one
+    group.
+    """
+    extent, kernel, out = input.shape[2:], weight.shape[2:], offset.shape[2:]
+    axes, count = len(kernel), kernel.numel()
+    ones = [1] * axes
+    start = origins(offset, out, ones, [padding] * axes)
+    index = taps(offset, kernel, ones)
+    scale = offset.new_tensor([2 / max(n - 1, 1) for n in extent]).view(-1, *ones)
+    moved = offset.unflatten(1, (count, axes))
+    result = None
+    for tap in range(count):
+        position = start + index[:, tap].view(-1, *ones) + moved[:, tap]
+        grid = (position * scale - 1).movedim(1, -1).flip(-1)
+        sampled = functional.grid_sample(input, grid.to(input.dtype), align_corners=True)
+        if mask is not None:
+            sampled = sampled * mask[:, tap : tap + 1].to(input.dtype)
+        at = next(itertools.islice(itertools.product(*map(range, kernel)), tap, None))
+        product = torch.einsum("oc,nc...->no...", weight[(slice(None), slice(None), *at)], sampled)
+        result = product if result is None else result + product
+    return result if bias is None else result + bias.view(1, -1, *ones)
+
+
+def dilated_by_grid_sample(input, dilation_map, weight, bias=None, mask=None, padding=0) -> Tensor:
+    """The same for a dilation map, expanded to offsets."""
+    offset = offsets(dilation_map, weight.shape[2:], [1, 1, 1])
+    return by_grid_sample(input, offset, weight, bias, mask, padding)
+
+
+_CONVOLUTION = {"dense": Baseline(dense_conv, _dense), "grid_sample": Baseline(by_grid_sample, same=True)}
+
+BASELINES: dict[str, dict[str, Baseline]] = {
+    "deform_conv2d": _CONVOLUTION,
+    "deform_conv3d": _CONVOLUTION,
+    "dynamic_dilated_conv3d": {
+        "dense": Baseline(dense_conv, _dense),
+        "grid_sample": Baseline(dilated_by_grid_sample, same=True),
+    },
+}
+# How an operator's own arguments lie when it is timed.
+LAYOUT: dict[str, Callable[[dict], dict]] = dict.fromkeys(BASELINES, channels_last)

@@ -1,0 +1,3 @@
+#include "kernels.inl"
+
+const pliant::deformable_conv::Table pliant::deformable_conv::plain = {kernels<float>, kernels<double>};
