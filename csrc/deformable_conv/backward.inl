@@ -6,6 +6,11 @@
 //   corners of each point dX += weight M G; s = <X, G> gives the gradients of M and of the position; panel = M X^
 //   dW += g^T panel
 
+#pragma once
+
+#include "../common/matrix.h"
+#include "gather.inl"
+
 namespace {
 
 // Corners of one point for the backward pass: pointers, weights, and the weights' derivatives by the position.
@@ -45,8 +50,9 @@ struct Partial {
   Vector<T> mask, move[3];
 };
 
-template <class T, int Vectors, int Corners>
-inline Partial<T> visit(const Point<T>& point, const T* input, T* d_input, const T* g, T factor, T* panel) {
+template <class E, int Vectors, int Corners, class T = typename E::Real>
+inline Partial<T> visit(const Point<T>& point, const typename E::In* input, T* d_input, const T* g, T factor,
+                        T* panel) {
   constexpr int L = lanes<T>;
   Vector<T> gradient[Vectors], value[Vectors];
 #pragma GCC unroll 8
@@ -54,15 +60,15 @@ inline Partial<T> visit(const Point<T>& point, const T* input, T* d_input, const
   Partial<T> sums{};
 #pragma GCC unroll 8
   for (int j = 0; j < Corners; ++j) {
-    const T* x = input + point.at[j];
+    Vector<T> x[Vectors];
+    E::template read_all<Vectors>(input + point.at[j], x);
     T* dx = d_input + point.at[j];
     const Vector<T> weight = splat(point.weight[j] * factor);
     Vector<T> s{};
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) {
-      const Vector<T> read = load(x + v * L);
-      s += read * gradient[v];
-      value[v] += weight * read;
+      s += x[v] * gradient[v];
+      value[v] += weight * x[v];
       store(dx + v * L, load(dx + v * L) + weight * gradient[v]);
     }
     sums.mask += splat(point.weight[j]) * s;
@@ -74,55 +80,30 @@ inline Partial<T> visit(const Point<T>& point, const T* input, T* d_input, const
   return sums;
 }
 
-template <class T, int Vectors>
-struct Backward {
+// Depth of one product: a strip of this depth stays in the first-level cache.
+constexpr int64_t depth_step = 128;
+
+// The pass over the corners, the same for all element types. G and the panel are of type Real.
+template <class E, int Vectors>
+struct Scatter {
+  using T = typename E::Real;
+  using In = typename E::In;
   static constexpr int64_t width = Vectors * lanes<T>;
   const Problem& p;
-  char* memory;
 
-  int64_t panel_bytes() const { return up(p.block * width * sizeof(T), 64); }
   int64_t move_bytes() const { return up(p.dynamic ? p.block * 3 * lanes<T> * sizeof(T) : 0, 64); }
-  int64_t bytes() const { return 2 * panel_bytes() + move_bytes() + Corners<T>::bytes(p, p.block); }
 
-  void run(int64_t chunk) const {
-    const int64_t blocks = (p.positions + p.block - 1) / p.block;
-    for (int64_t image = 0; image < p.batch; ++image)
-      for (int64_t block = 0; block < blocks; ++block) run_block(chunk, image, block * p.block);
-  }
+  // First channel of a chunk, in a row of the input.
+  int64_t segment_of(int64_t chunk) const { return chunk / (p.segment / width); }
+  int64_t channel_of(int64_t chunk) const { return chunk * width; }
 
-  void run_block(int64_t chunk, int64_t image, int64_t origin) const {
-    const int count = static_cast<int>(origin + p.block < p.positions ? p.block : p.positions - origin);
-    const int64_t chunks_a_segment = p.segment / width, segment = chunk / chunks_a_segment;
-    const int64_t channel = segment * p.segment + chunk % chunks_a_segment * width;
-    const int64_t group = segment / (p.segments / p.groups), wide = p.groups * p.outputs;
-    T* g_values = reinterpret_cast<T*>(memory);
-    T* panel = reinterpret_cast<T*>(memory + panel_bytes());
-    T* moves = reinterpret_cast<T*>(memory + 2 * panel_bytes());
-    const Corners<T> corners{p, image, origin, count, true, memory + 2 * panel_bytes() + move_bytes()};
-    corners.start();
-    if (p.dynamic) __builtin_memset(moves, 0, move_bytes());
-    const T* gradient = static_cast<const T*>(p.gradient) + (image * p.positions + origin) * wide + group * p.outputs;
-    for (int64_t tap = 0; tap < p.taps; ++tap) {
-      const int64_t at = (chunk * p.taps + tap) * p.outputs * width;
-      const T* weight = static_cast<const T*>(p.weight) + at;
-      for (int64_t k = 0; k < p.outputs; k += depth_step) {
-        const int64_t deep = k + depth_step < p.outputs ? depth_step : p.outputs - k;
-        const Product<T> product{gradient + k, wide, 1, weight + k * width, width, deep, g_values, width};
-        if (k) multiply_strip<T, false>(product, count, Vectors);
-        else multiply_strip<T, true>(product, count, Vectors);
-      }
-      if (!scatter(corners, tap, chunk, segment, channel, g_values, panel, moves)) continue;
-      T* d_weight = static_cast<T*>(p.d_weight) + at;
-      multiply_strip<T, false>({gradient, 1, wide, panel, width, count, d_weight, width}, p.outputs, Vectors);
-    }
-    if (p.dynamic) store_moves(chunk, image, origin, count, moves);
-  }
-
-  // The pass over the corners of one tap; false where none of the block is live.
-  bool scatter(const Corners<T>& corners, int64_t tap, int64_t chunk, int64_t segment, int64_t channel,
-               const T* g_values, T* panel, T* moves) const {
-    const int64_t image = corners.image, offset_group = segment / (p.segments / p.offset_groups);
-    const T* input = static_cast<const T*>(p.input) + image * p.cells * p.row + channel;
+  // One tap; rows.at(i): where row i of the panel is written, rows.written(i): it was. False: no corner was live.
+  template <class Rows>
+  bool run(const Corners<T>& corners, int64_t tap, int64_t chunk, const T* g_values, T* moves,
+           const Rows& rows) const {
+    const int64_t image = corners.image, channel = channel_of(chunk);
+    const int64_t offset_group = segment_of(chunk) / (p.segments / p.offset_groups);
+    const In* input = static_cast<const In*>(p.input) + image * p.cells * p.row + channel;
     T* d_input = static_cast<T*>(p.d_input) + image * p.cells * p.row + channel;
     const T* mask = static_cast<const T*>(p.mask);
     if (mask) mask += ((image * p.offset_groups + offset_group) * p.taps + tap) * p.positions + corners.origin;
@@ -138,21 +119,22 @@ struct Backward {
     bool live = false;
     for (int i = 0; i < corners.count; ++i) {
       const T scale = mask ? mask[i] : T(1);
+      T* to = rows.at(i);
       Point<T> point;
       Partial<T> sums{};
       if (point.locate(p, axes, i)) {
         live = true;
         const T* g = g_values + i * width;
-        T* to = panel + i * width;
         switch (point.corners) {
-          case 1: sums = visit<T, Vectors, 1>(point, input, d_input, g, scale, to); break;
-          case 2: sums = visit<T, Vectors, 2>(point, input, d_input, g, scale, to); break;
-          case 4: sums = visit<T, Vectors, 4>(point, input, d_input, g, scale, to); break;
-          default: sums = visit<T, Vectors, 8>(point, input, d_input, g, scale, to);
+          case 1: sums = visit<E, Vectors, 1>(point, input, d_input, g, scale, to); break;
+          case 2: sums = visit<E, Vectors, 2>(point, input, d_input, g, scale, to); break;
+          case 4: sums = visit<E, Vectors, 4>(point, input, d_input, g, scale, to); break;
+          default: sums = visit<E, Vectors, 8>(point, input, d_input, g, scale, to);
         }
       } else {
-        __builtin_memset(panel + i * width, 0, width * sizeof(T));
+        __builtin_memset(to, 0, width * sizeof(T));
       }
+      rows.written(i);
       if (mask) d_mask[i] = horizontal_sum<T>(sums.mask);
       if (p.dynamic) {
         T* move = moves + i * 3 * lanes<T>;
@@ -172,6 +154,54 @@ struct Backward {
     for (int i = 0; i < count; ++i)
       for (int a = 0; a < 3; ++a)
         to[a * p.positions + i] = horizontal_sum<T>(load(moves + (i * 3 + a) * lanes<T>));
+  }
+};
+
+template <class T, int Vectors>
+struct Backward {
+  static constexpr int64_t width = Vectors * lanes<T>;
+  const Problem& p;
+  char* memory;
+
+  int64_t panel_bytes() const { return up(p.block * width * sizeof(T), 64); }
+  Scatter<Direct<T>, Vectors> pass() const { return {p}; }
+  int64_t bytes() const { return 2 * panel_bytes() + pass().move_bytes() + Corners<T>::bytes(p, p.block); }
+
+  void run(int64_t chunk) const {
+    const int64_t blocks = (p.positions + p.block - 1) / p.block;
+    for (int64_t image = 0; image < p.batch; ++image)
+      for (int64_t block = 0; block < blocks; ++block) run_block(chunk, image, block * p.block);
+  }
+
+  void run_block(int64_t chunk, int64_t image, int64_t origin) const {
+    const int count = static_cast<int>(origin + p.block < p.positions ? p.block : p.positions - origin);
+    const int64_t group = pass().segment_of(chunk) / (p.segments / p.groups), wide = p.groups * p.outputs;
+    T* g_values = reinterpret_cast<T*>(memory);
+    T* panel = reinterpret_cast<T*>(memory + panel_bytes());
+    T* moves = reinterpret_cast<T*>(memory + 2 * panel_bytes());
+    const Corners<T> corners{p, image, origin, count, true, memory + 2 * panel_bytes() + pass().move_bytes()};
+    corners.start();
+    __builtin_memset(moves, 0, pass().move_bytes());
+    const struct {
+      T* panel;
+      T* at(int i) const { return panel + i * width; }
+      void written(int) const {}
+    } rows{panel};
+    const T* gradient = static_cast<const T*>(p.gradient) + (image * p.positions + origin) * wide + group * p.outputs;
+    for (int64_t tap = 0; tap < p.taps; ++tap) {
+      const int64_t at = (chunk * p.taps + tap) * p.outputs * width;
+      const T* weight = static_cast<const T*>(p.weight) + at;
+      for (int64_t k = 0; k < p.outputs; k += depth_step) {
+        const int64_t deep = k + depth_step < p.outputs ? depth_step : p.outputs - k;
+        const Product<T> product{gradient + k, wide, 1, weight + k * width, width, deep, g_values, width};
+        if (k) multiply_strip<T, false>(product, count, Vectors);
+        else multiply_strip<T, true>(product, count, Vectors);
+      }
+      if (!pass().run(corners, tap, chunk, g_values, moves, rows)) continue;
+      T* d_weight = static_cast<T*>(p.d_weight) + at;
+      multiply_strip<T, false>({gradient, 1, wide, panel, width, count, d_weight, width}, p.outputs, Vectors);
+    }
+    if (p.dynamic) pass().store_moves(chunk, image, origin, count, moves);
   }
 };
 

@@ -3,6 +3,8 @@
 // Axis by axis, a sampling point has two corners, floor(q) and floor(q) + 1. One that is outside is never read (it
 // might hold inf), so each axis of each point has 0, 1 or 2 live corners.
 
+#pragma once
+
 #include "../common/vector.h"
 #include "problem.h"
 
@@ -140,6 +142,11 @@ struct Direct {
   static constexpr int channels = lanes<T>;
   static int64_t column(int64_t k) { return k; }
   static Value read(const In* from) { return load(from); }
+  template <int Vectors>
+  static void read_all(const In* from, Vector<T>* to) {
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) to[v] = load(from + v * lanes<T>);
+  }
   static void write(Panel* to, Value value) { store(to, value); }
   static Value times(Value value, Weight weight) { return value * weight; }
   static Value add(Value sum, Value value, Weight weight) { return sum + value * weight; }

@@ -1,13 +1,10 @@
 // Forward and backward for float and double: gather a block of positions into a panel, multiply it with the weight.
 // Included once an instruction set.
 
-#include "../common/matrix.h"
-#include "gather.inl"
+#include "backward.inl"
 
 namespace {
 
-// Depth of one product: a strip of the weight of this depth stays in the first-level cache.
-constexpr int64_t depth_step = 128;
 // Columns of a panel: rows of the panel stay in the second-level cache.
 constexpr int64_t panel_columns = 768;
 
@@ -88,12 +85,6 @@ template <class T>
 void forward(const Problem& p, int64_t image, int64_t block, void* scratch) {
   Forward<T>(p, scratch).run(image, block);
 }
-
-}  // namespace
-
-#include "backward.inl"
-
-namespace {
 
 template <class T>
 constexpr pliant::deformable_conv::Kernels kernels = {forward_scratch<T>, forward<T>, backward_scratch<T>, backward<T>};

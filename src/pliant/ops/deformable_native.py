@@ -71,10 +71,12 @@ class Plan:
     @property
     def chunk(self) -> int:
         """Channels of a task of the backward pass: few enough that there are several tasks."""
+        if self.amx:
+            return 64 if self.segment % 64 == 0 and self.segments * self.segment >= 256 else 32
         width = self.strip
         while width > self.lanes and (self.segment % width or self.segments * self.segment // width < 4):
             width -= self.lanes
-        return max(width, 32) if self.amx else width
+        return width
 
     def block(self, rows: int, least: int) -> int:
         """Positions a block: about 220, fewer where there are few, a multiple of ``rows``."""
@@ -121,7 +123,7 @@ def plan(
     axes = input.dim() - 2
     level = native.instruction_set()
     dtype = input.dtype
-    if dtype in (torch.float16, torch.bfloat16):
+    if dtype == torch.float16 or (dtype == torch.bfloat16 and level != "amx"):
         dtype = torch.float32
     size = 8 if dtype == torch.float64 else 4
     lanes = VECTOR_BYTES[level] // size
@@ -227,11 +229,16 @@ def _backward(
     steering = (3,) if p.dynamic else (p.taps, p.axes)
     d_rows = torch.zeros(p.batch, *p.extent, p.segments * p.segment, dtype=real)
     d_moves = torch.empty(chunks, p.batch, *steering, p.positions, dtype=real)
-    d_weight = torch.zeros(chunks, p.taps, p.outputs // p.groups, p.chunk, dtype=real)
+    outputs = p.outputs_padded if p.amx else p.outputs // p.groups
+    d_weight = torch.zeros(chunks, p.taps, outputs, p.chunk, dtype=real)
     d_mask = None if mask is None else torch.empty(chunks, p.batch, p.taps, p.positions, dtype=real)
+    if p.amx:
+        rows, planes = _padded_gradient(gradient, p)
+    else:
+        rows, planes = gradient.movedim(1, -1).to(p.dtype).contiguous(), None
     torch.ops.pliant_native.deformable_conv_backward(
-        gradient.movedim(1, -1).to(p.dtype).contiguous(),
-        None,
+        rows,
+        planes,
         _rows(input, p),
         moves.contiguous(),
         _packed_backward(weight, p),
@@ -240,7 +247,7 @@ def _backward(
         d_moves,
         d_weight,
         d_mask,
-        p.numbers(p.block(6, 24)),
+        p.numbers(p.block(32, 32) if p.amx else p.block(6, 24)),
     )
     found = {
         0: _unrows(d_rows, input, p),
@@ -250,6 +257,16 @@ def _backward(
     if mask is not None:
         found[4] = _sum_chunks(d_mask, p).reshape(mask.shape)
     return found
+
+
+def _padded_gradient(gradient: Tensor, p: Plan) -> tuple[Tensor, Tensor]:
+    """The gradient channels-last and channels-first, positions and outputs of a group padded with zeros to
+    32.
+    """
+    flat = gradient.reshape(p.batch, p.groups, p.outputs // p.groups, p.positions)
+    more = (0, _up(p.positions, 32) - p.positions, 0, p.outputs_padded - flat.shape[2])
+    planes = torch.nn.functional.pad(flat, more).flatten(1, 2).contiguous()
+    return planes.transpose(1, 2).contiguous(), planes
 
 
 def _rows(input: Tensor, p: Plan) -> Tensor:
@@ -267,6 +284,8 @@ def _rows(input: Tensor, p: Plan) -> Tensor:
 
 def _unrows(rows: Tensor, like: Tensor, p: Plan) -> Tensor:
     """The gradient of the input, in its shape and strides, out of ``_rows``' layout."""
+    if p.amx:
+        rows = _even_before_odd_undone(rows, 4)
     inner = p.channels // p.segments
     rows = rows.unflatten(-1, (p.segments, p.segment))[..., :inner].flatten(-2)
     result = torch.empty_like(like)
@@ -299,6 +318,9 @@ def _pack(weight: Tensor, p: Plan) -> Tensor:
         padded[:, : five.shape[1], :, : five.shape[3]] = five
         five = padded
     deep = five.permute(0, 4, 2, 3, 1).flatten(1, 3)  # [groups, depth, outputs]
+    if p.amx:  # [groups][32 outputs][32 of the depth][16 outputs][pair of the depth][output][2]
+        tiles = deep.unflatten(2, (-1, 2, 16)).unflatten(1, (-1, 16, 2))
+        return tiles.permute(0, 4, 1, 5, 2, 6, 3).contiguous()
     whole = p.outputs_padded // p.strip * p.strip
     main = deep[..., :whole].unflatten(-1, (whole // p.strip, p.strip)).transpose(1, 2)
     return torch.cat([main.flatten(1), deep[..., whole:].flatten(1)], dim=1)
@@ -312,13 +334,33 @@ def _packed_backward(weight: Tensor, p: Plan) -> Tensor:
         padded = five.new_zeros(*five.shape[:3], p.segment, p.taps)
         padded[:, :, :, :inner] = five
         five = padded
+    if p.amx:
+        return _packed_tiles(five, p)
     split = five.unflatten(3, (p.segment // p.chunk, p.chunk))
     # [groups, outputs, segments, parts, chunk, taps] -> [groups, segments, parts, taps, outputs, chunk]
     return split.permute(0, 2, 3, 5, 1, 4).contiguous()
 
 
+def _packed_tiles(five: Tensor, p: Plan) -> Tensor:
+    """[chunks, taps, 32 outputs, tile of 16 channels, pair of outputs, channel, 2]; even channels before
+    odd.
+    """
+    five = torch.nn.functional.pad(five, (0, 0, 0, 0, 0, 0, 0, p.outputs_padded - five.shape[1]))
+    split = five.unflatten(3, (p.segment // p.chunk, p.chunk // 32, 16, 2)).unflatten(1, (-1, 16, 2))
+    # groups, 32 outputs, pair, 2, segments, parts, 32 channels, channel, odd, taps
+    order = (0, 4, 5, 9, 1, 6, 8, 2, 7, 3)
+    return split.permute(order).contiguous()
+
+
+def _even_before_odd_undone(tensor: Tensor, dim: int) -> Tensor:
+    """Runs of 32 channels along ``dim``, even ones first, put back in order."""
+    return tensor.unflatten(dim, (-1, 2, 16)).transpose(dim + 1, dim + 2).flatten(dim, dim + 2)
+
+
 def _unpacked(d_weight: Tensor, like: Tensor, p: Plan) -> Tensor:
     """The gradient of the weight out of [chunks, taps, outputs, chunk]."""
+    if p.amx:
+        d_weight = _even_before_odd_undone(d_weight[:, :, : p.outputs // p.groups], 3)
     a_group, inner = p.segments // p.groups, p.channels // p.segments
     six = d_weight.unflatten(0, (p.groups, a_group, p.segment // p.chunk))
     five = six.permute(0, 4, 1, 2, 5, 3).flatten(3, 4)[:, :, :, :inner]
