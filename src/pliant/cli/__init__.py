@@ -19,6 +19,7 @@ COMMANDS = {
     "track": ("pliant.cli.track:track", "Follow marked objects through a video."),
     "evaluate": ("pliant.cli.evaluate:evaluate_command", "Score results by the rules of a benchmark."),
     "models": ("pliant.cli.models:models", "List the networks."),
+    "ops": ("pliant.cli.ops:ops", "Say which kernels run here, and what is missing."),
     "convert-checkpoint": (
         "pliant.cli.convert_checkpoint:convert_checkpoint",
         "Make official weights loadable here.",
