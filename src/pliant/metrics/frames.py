@@ -30,8 +30,21 @@ def frame_scores(
     :func:`~pliant.metrics.contours.contour_accuracy` of ``prediction == id`` and ``truth == id``, bit for
     bit.
     """
+    if prediction.shape != truth.shape:
+        raise ValueError(f"prediction is {prediction.shape}, truth is {truth.shape}; sizes must agree")
+    radius = contour_radius(*truth.shape) if radius is None else radius
+    around = _around_objects(prediction, truth)
+    prediction, truth = prediction[around], truth[around]
     scores = [mask_scores(prediction == number, truth == number, radius) for number in ids]
     return [j for j, _ in scores], [f for _, f in scores]
+
+
+def _around_objects(prediction: np.ndarray, truth: np.ndarray) -> tuple[slice, slice]:
+    """The part of two label maps that holds all objects and a margin, which cuts no boundary that the image does not."""
+    box = union_box((pack(prediction != 0).box, pack(truth != 0).box))
+    if box is None:
+        return slice(0, 1), slice(0, 1)
+    return slice(max(box.top - 1, 0), box.bottom + 1), slice(max(8 * box.left - 8, 0), 8 * box.right + 8)
 
 
 def mask_scores(prediction: np.ndarray, truth: np.ndarray, radius: int | None = None) -> tuple[float, float]:
@@ -87,7 +100,7 @@ def pair_scores(
 class _Outlined:
     """A mask in a window, its boundary, the boundary dilated, and how many pixels each has."""
 
-    __slots__ = ("bits", "bottom", "boundary", "near", "pixels", "top")
+    __slots__ = ("bits", "boundary", "contour", "near", "pixels", "reach")
 
     @classmethod
     def of(cls, packed: Packed, window: Window, radius: int) -> _Outlined:
@@ -95,25 +108,32 @@ class _Outlined:
         box = packed.box or Box(window.top, window.top, window.left, window.left)
         self.bits = window.bits(packed)
         self.boundary = window.boundary(self.bits)
-        # Rows above the mask are shifted out before dilating and in again after it: they cost as much as
-        # others.
+        # Rows above the mask are shifted out before dilating and in again after it: they cost as much as others.
         above = max(box.top - 1 - radius - window.top, 0) * window.stride
         self.near = dilate(self.boundary >> above, window.stride, radius) << above
-        self.pixels = self.bits.bit_count()
-        # Rows that the dilated boundary can touch.
-        self.top, self.bottom = box.top - 1 - radius, box.bottom + radius
+        self.pixels, self.contour = self.bits.bit_count(), self.boundary.bit_count()
+        # Rows and columns that the dilated boundary can touch.
+        margin = radius + 1
+        self.reach = (box.top - margin, box.bottom + margin, 8 * box.left - margin, 8 * box.right + margin)
         return self
+
+    def apart(self, other: _Outlined) -> bool:
+        """Whether no pixel of one can be near one of the other."""
+        (top, bottom, left, right), (top_2, bottom_2, left_2, right_2) = self.reach, other.reach
+        return bottom <= top_2 or bottom_2 <= top or right <= left_2 or right_2 <= left
 
     def scores(self, other: _Outlined) -> tuple[float, float]:
         """J and F of this proposal with an object."""
         if not self.pixels and not other.pixels:
             return 1.0, 1.0
-        if self.pixels and other.pixels and (self.bottom < other.top or other.bottom < self.top):
-            return 0.0, 0.0 if self.boundary or other.boundary else 1.0
-        both = (self.bits & other.bits).bit_count()
-        return both / (self.pixels + other.pixels - both), f_measure(
-            self.boundary, other.boundary, self.near, other.near
-        )
+        if not self.contour or not other.contour or self.apart(other):
+            f = 1.0 if self.contour == other.contour == 0 else 0.0
+        else:
+            precision = (self.boundary & other.near).bit_count() / self.contour
+            recall = (other.boundary & self.near).bit_count() / other.contour
+            f = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+        both = 0 if self.apart(other) else (self.bits & other.bits).bit_count()
+        return both / (self.pixels + other.pixels - both), f
 
 
 def present_ids(labels: np.ndarray) -> list[int]:
