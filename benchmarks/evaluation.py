@@ -144,7 +144,8 @@ def main() -> None:
     tenth = timed(pliant_command(root / "tenth", "davis2017"))
     single = timed(pliant_command(val, "davis2017", "-j", "1"))
     proposals = [
-        timed(pliant_command(root / "proposals", "davis2017-unsupervised", "-j", "1"))[0] for _ in range(arguments.rounds)
+        timed(pliant_command(root / "proposals", "davis2017-unsupervised", "-j", "1"))[0]
+        for _ in range(arguments.rounds)
     ]
     startup = timed([sys.executable, "-m", "pliant", "evaluate", "--help"])[0]
     report = {

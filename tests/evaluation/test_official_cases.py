@@ -70,10 +70,7 @@ def frames_of(frames: dict[str, Any]) -> dict[tuple[str, int], Any]:
     """Per-frame scores of a case by sequence and object; davis2016 has one object, the others call it
     <sequence>_<id>."""
     named = [name.rpartition("_") if re.search(r"_\d+$", name) else (name, "_", "1") for name in frames]
-    return {
-        (sequence, int(number)): part
-        for (sequence, _, number), part in zip(named, frames.values(), strict=True)
-    }
+    return {(sequence, int(number)): part for (sequence, _, number), part in zip(named, frames.values(), strict=True)}
 
 
 @pytest.mark.parametrize("case", [case for case in SCORED if "fixed" in EXPECTED[case]], ids=name_of)
@@ -130,9 +127,7 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(case, tmp_path, capsys
     lines = output.err.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: ") and not output.out
     for name in EXPECTED[case]["must_name"]:
-        assert name in lines[0] or name.lstrip("0") in re.findall(r"\d+", lines[0]), (
-            f"{name!r} not in {lines[0]!r}"
-        )
+        assert name in lines[0] or name.lstrip("0") in re.findall(r"\d+", lines[0]), f"{name!r} not in {lines[0]!r}"
     assert tree(case) == before
     assert not list(tmp_path.iterdir())
 
@@ -142,9 +137,7 @@ def tree(folder: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
-@pytest.mark.skipif(
-    not (SHARED / "data/davis-dev").exists(), reason="shared/data/davis-dev is not beside the checkout"
-)
+@pytest.mark.skipif(not (SHARED / "data/davis-dev").exists(), reason="shared/data/davis-dev is not beside the checkout")
 def test_published_results_on_real_footage():
     root = SHARED / "data/davis-dev"
     official = json.loads((root / "results-osvos/official-scores.json").read_text())

@@ -74,9 +74,7 @@ def _run(protocol: str, gt: Path, results: Path, options: dict[str, Any], quiet:
         BarColumn(),
         TextColumn("{task.completed}/{task.total} frames"),
     )
-    with Progress(
-        *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True, disable=quiet
-    ) as bar:
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True, disable=quiet) as bar:
         task = bar.add_task(protocol, total=None)
         return evaluate(
             protocol,
@@ -98,9 +96,7 @@ def _print(report: Report, quiet: bool) -> None:
         console = Console(width=200)
     convention = f", convention {report.convention}" if report.convention else ""
     rows = {} if quiet else _rows(report)
-    table = Table(
-        title=f"{report.protocol}{convention}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
+    table = Table(title=f"{report.protocol}{convention}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
     for name in report.summary:
         table.add_column(name, justify="right", no_wrap=True)

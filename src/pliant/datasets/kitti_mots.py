@@ -79,13 +79,9 @@ def read_sequence(
     for frame, found in entries:
         where = f"frame {frame} of sequence {sequence} in {folder}"
         if not 0 <= frame <= last_frame:
-            raise error(
-                f"{where} (id {found.id}) lies beyond the map of sequences, whose last frame is {last_frame}"
-            )
+            raise error(f"{where} (id {found.id}) lies beyond the map of sequences, whose last frame is {last_frame}")
         if found.category not in (*CLASSES, IGNORED):
-            raise error(
-                f"{where} has class {found.category} (id {found.id}); 1 (car), 2 (pedestrian), 10 are known"
-            )
+            raise error(f"{where} has class {found.category} (id {found.id}); 1 (car), 2 (pedestrian), 10 are known")
         frames[frame].append(found)
     for frame, objects in enumerate(frames):
         _check_frame(objects, f"frame {frame} of sequence {sequence} in {folder}", error)
@@ -177,9 +173,7 @@ def _clip(images: Path, labels: Path, name: str) -> Clip:
     if not frames:
         raise DatasetError(f"sequence {name} has no image: there is no PNG or JPEG in {images}")
     objects = read_sequence(labels, name, len(frames) - 1)
-    seen = sorted(
-        {(item.id, item.category) for frame in objects for item in frame if item.category != IGNORED}
-    )
+    seen = sorted({(item.id, item.category) for frame in objects for item in frame if item.category != IGNORED})
     if len(seen) > 254:
         raise DatasetError(f"sequence {name} has {len(seen)} objects; a label map has room for 254")
     numbers = {identity: number for number, (identity, _) in enumerate(seen, 1)}
@@ -193,6 +187,4 @@ def _clip(images: Path, labels: Path, name: str) -> Clip:
                 values[start:end] = numbers.get(item.id, 255)
         return np.ascontiguousarray(values.reshape(width, height).T)
 
-    return Clip(
-        name, tuple(frames), tuple(frame or None for frame in objects), tuple(categories), categories, read
-    )
+    return Clip(name, tuple(frames), tuple(frame or None for frame in objects), tuple(categories), categories, read)

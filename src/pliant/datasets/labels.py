@@ -41,9 +41,7 @@ def read_values(path: str | Path) -> np.ndarray:
     except (OSError, SyntaxError, ValueError, struct.error, zlib.error) as error:
         raise MaskError(f"{path} cannot be read as an image ({error}); an indexed PNG is expected") from None
     if values is None:
-        raise MaskError(
-            f"{path} is a colour image, an indexed PNG is expected: one number a pixel, 0 background"
-        )
+        raise MaskError(f"{path} is a colour image, an indexed PNG is expected: one number a pixel, 0 background")
     return values
 
 

@@ -177,8 +177,7 @@ def _clip(content: Annotations, video: Video, tracks: list[Annotation], images: 
     if len(tracks) > 254:
         raise DatasetError(f"video {name} has {len(tracks)} tracks; a label map has room for 254")
     masks = tuple(
-        tuple(track.segmentations[index] for track in tracks) if tracks else None
-        for index in range(video.length)
+        tuple(track.segmentations[index] for track in tracks) if tracks else None for index in range(video.length)
     )
     categories = {number: content.categories[track.category] for number, track in enumerate(tracks, 1)}
     return Clip(name, frames, masks, tuple(categories), categories, _painter(video.height, video.width))

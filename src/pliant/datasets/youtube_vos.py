@@ -25,11 +25,11 @@ __all__ = ["SEEN_CATEGORIES", "clips", "object_categories", "video_names"]
 
 # Of the training set; the validation set has 26 more.
 _SEEN = """
-    airplane ape bear bike bird boat bucket bus camel cat cow crocodile deer dog dolphin duck eagle earless_seal
-    elephant fish fox frisbee frog giant_panda giraffe hand hat hedgehog horse knife leopard lion lizard monkey
-    motorbike mouse others owl paddle parachute parrot penguin person plant rabbit raccoon sedan shark sheep sign
-    skateboard snail snake snowboard squirrel surfboard tennis_racket tiger toilet train truck turtle umbrella
-    whale zebra
+    airplane ape bear bike bird boat bucket bus camel cat cow crocodile deer dog dolphin duck eagle
+    earless_seal elephant fish fox frisbee frog giant_panda giraffe hand hat hedgehog horse knife
+    leopard lion lizard monkey motorbike mouse others owl paddle parachute parrot penguin person
+    plant rabbit raccoon sedan shark sheep sign skateboard snail snake snowboard squirrel surfboard
+    tennis_racket tiger toilet train truck turtle umbrella whale zebra
 """
 SEEN_CATEGORIES = frozenset(_SEEN.split())
 
@@ -62,8 +62,7 @@ def object_categories(root: Path) -> dict[str, dict[int, str | None]] | None:
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
-            f'{path} cannot be used ({error!r}); {{"videos": {{video: {{"objects": {{id: ...}}}}}}}} is '
-            "expected"
+            f'{path} cannot be used ({error!r}); {{"videos": {{video: {{"objects": {{id: ...}}}}}}}} is expected'
         ) from None
 
 

@@ -38,26 +38,21 @@ def davis_report(
     The numbers of the dataset are plain means over the objects; a NaN among them makes the mean NaN, as it
     does in the official tools.
     """
-    objects = {
-        name: object_statistics(curve.j, curve.f, fixed) for name, curve in zip(names, curves, strict=True)
-    }
+    objects = {name: object_statistics(curve.j, curve.f, fixed) for name, curve in zip(names, curves, strict=True)}
     summary = {key: mean([part[key] for part in objects.values()]) for key in STATISTICS}
     summary = {"J&F-Mean": (summary["J-Mean"] + summary["F-Mean"]) / 2, **summary}
     by_sequence: dict[str, list[dict[str, float]]] = {}
     for curve, part in zip(curves, objects.values(), strict=True):
         by_sequence.setdefault(curve.sequence, []).append(part)
     sequences = {
-        name: {key: mean([p[key] for p in parts]) for key in STATISTICS}
-        for name, parts in by_sequence.items()
+        name: {key: mean([p[key] for p in parts]) for key in STATISTICS} for name, parts in by_sequence.items()
     }
     report = Report(protocol, convention, summary, sequences, objects, list(warnings), list(curves))
     report.warnings += _decay_warnings(curves, objects, fixed)
     return report
 
 
-def _decay_warnings(
-    curves: Sequence[FrameCurve], objects: Mapping[str, Mapping[str, float]], fixed: bool
-) -> list[str]:
+def _decay_warnings(curves: Sequence[FrameCurve], objects: Mapping[str, Mapping[str, float]], fixed: bool) -> list[str]:
     """About sequences too long for the 8-bit frame numbers of the official tools."""
     longest = max(curves, key=lambda curve: len(curve.j))
     if len(longest.j) <= DECAY_LIMIT or fixed:

@@ -128,9 +128,7 @@ def _uncounted_warning(files: dict[str, list[Path]], results: Path) -> list[str]
     missing = [name for name, file in ends if not (results / name / file).is_file()]
     if not missing:
         return []
-    return [
-        f"no result for the first or the last frame of {', '.join(dict.fromkeys(missing))}; they do not count"
-    ]
+    return [f"no result for the first or the last frame of {', '.join(dict.fromkeys(missing))}; they do not count"]
 
 
 def _value_warning(scored: Sequence[tuple[FrameCurve, str | None, Problems]], convention: str) -> list[str]:

@@ -81,9 +81,7 @@ def evaluate_davis2017(
     return davis_report("davis2017", None, curves, names, fixed, warnings)
 
 
-def score_sequence(
-    name: str, masks: Sequence[Path], folder: Path
-) -> tuple[list[FrameCurve], list[str], Problems]:
+def score_sequence(name: str, masks: Sequence[Path], folder: Path) -> tuple[list[FrameCurve], list[str], Problems]:
     """J and F of every object in every counted frame; sentences to warn with; result files that cannot be
     used."""
     objects, warnings = first_objects(name, masks[0])

@@ -88,9 +88,7 @@ def evaluate_davis2017_unsupervised(
     return report
 
 
-def score_sequence(
-    name: str, masks: Sequence[Path], folder: Path
-) -> tuple[list[FrameCurve], list[str], Problems]:
+def score_sequence(name: str, masks: Sequence[Path], folder: Path) -> tuple[list[FrameCurve], list[str], Problems]:
     """J and F of every object with its proposal; sentences to warn with; result files that cannot be used."""
     objects, warnings = first_objects(name, masks[0])
     problems, highest, scores = Problems(), 0, []
@@ -113,9 +111,7 @@ def score_sequence(
     if problems.count or not objects:
         return [], warnings, problems
     rows = max(highest, objects)
-    j, f = (
-        np.stack([_fill(score[part], rows) for score in scores]) for part in (0, 1)
-    )  # [frames, rows, objects]
+    j, f = (np.stack([_fill(score[part], rows) for score in scores]) for part in (0, 1))  # [frames, rows, objects]
     assigned = _assign((j.mean(axis=0) + f.mean(axis=0)) / 2)
     curves = [
         FrameCurve(name, k + 1, masks, folder, j[:, q, k].tolist(), f[:, q, k].tolist(), prediction=q + 1)

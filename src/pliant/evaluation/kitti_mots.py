@@ -70,9 +70,7 @@ def evaluate_kitti_mots(
     gt, results = Path(gt), Path(results)
     labels = next((gt / name for name in _LABEL_FOLDERS if (gt / name).is_dir()), None)
     if labels is None:
-        raise DatasetError(
-            f"{gt} has none of the folders {', '.join(_LABEL_FOLDERS)}, which hold the ground truth"
-        )
+        raise DatasetError(f"{gt} has none of the folders {', '.join(_LABEL_FOLDERS)}, which hold the ground truth")
     path = gt / f"{split}.seqmap" if seqmap is None else Path(seqmap)
     if not path.is_file():
         raise DatasetError(f"the map of sequences {path} is missing; --seqmap says where it is")

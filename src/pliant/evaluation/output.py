@@ -16,16 +16,12 @@ def check_output(path: Path, *inputs: Path) -> None:
     results."""
     folder = path.resolve().parent
     for source in inputs:
-        if (
-            source.is_dir() and folder.is_relative_to(source.resolve())
-        ) or path.resolve() == source.resolve():
+        if (source.is_dir() and folder.is_relative_to(source.resolve())) or path.resolve() == source.resolve():
             raise OutputError(f"{path} lies in {source}, which is only read; choose a place outside of it")
     if not folder.is_dir():
         raise OutputError(f"{path} cannot be written: there is no folder {folder}")
     if path.is_dir() or not os.access(folder, os.W_OK):
-        raise OutputError(
-            f"{path} cannot be written: {'it is a folder' if path.is_dir() else 'no permission'}"
-        )
+        raise OutputError(f"{path} cannot be written: {'it is a folder' if path.is_dir() else 'no permission'}")
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -79,9 +79,7 @@ def find_results(results: Path, needed: Sequence[tuple[str, Sequence[str]]], uni
         raise ResultsError(first + _more(count - 1, "file is missing", "files are missing"))
 
 
-def read_pair(
-    truth: Path, prediction: Path, sequence: str, problems: Problems
-) -> tuple[np.ndarray, np.ndarray] | None:
+def read_pair(truth: Path, prediction: Path, sequence: str, problems: Problems) -> tuple[np.ndarray, np.ndarray] | None:
     """Label maps of ground truth and result of a frame; None, and one problem more, where the result does not
     fit."""
     target = read_labels(truth)

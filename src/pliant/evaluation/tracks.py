@@ -92,16 +92,12 @@ def read_results(path: Path, content: Annotations) -> tuple[dict[int, list[Detec
     try:
         entries = json.loads(path.read_text())
     except OSError as error:
-        raise ResultsError(
-            f"{path} cannot be read ({error.strerror}); a JSON list of results is expected"
-        ) from None
+        raise ResultsError(f"{path} cannot be read ({error.strerror}); a JSON list of results is expected") from None
     except ValueError as error:
         raise ResultsError(f"{path} is not JSON ({error}); a JSON list of results is expected") from None
     if not isinstance(entries, list) or not entries:
         what = "holds no results" if entries == [] else "is not a JSON list of results"
-        raise ResultsError(
-            f"{path} {what}; entries with video_id, category_id, score and segmentations are expected"
-        )
+        raise ResultsError(f"{path} {what}; entries with video_id, category_id, score and segmentations are expected")
     problems, unknown = Problems(), {}
     detections: dict[int, list[Detection]] = {number: [] for number in content.videos}
     for index, entry in enumerate(entries):
@@ -141,8 +137,7 @@ def _fault(entry: Any, content: Annotations) -> str | None:
         if segmentation is not None and size != [video.height, video.width]:
             found = "no size" if size is None else f"the size {size[0]}x{size[1]}"
             return (
-                f"has {found} in frame {frame}, but video {video.id} is {video.height}x{video.width} "
-                "(height x width)"
+                f"has {found} in frame {frame}, but video {video.id} is {video.height}x{video.width} (height x width)"
             )
     return None
 
@@ -169,9 +164,7 @@ def score_video(
         iou = np.array([[_track_iou(track, target) for target in targets] for track in tracks])
         iou = iou.reshape(len(tracks), len(targets))
         areas = np.array([_mean_area([mask and mask.area for mask in track]) for track in tracks])
-        truth_areas = [
-            _truth_area(truth.annotation, target) for truth, target in zip(wanted, targets, strict=True)
-        ]
+        truth_areas = [_truth_area(truth.annotation, target) for truth, target in zip(wanted, targets, strict=True)]
         for name, limits in ranges.items():
             matches[category, name] = _match(iou, found, areas, wanted, truth_areas, limits, fixed)
     return matches, problems
@@ -188,10 +181,7 @@ def _match(
 ) -> Matches:
     """The matches of a category in a video within a range."""
     low, high = limits.area
-    inside = [
-        low <= area <= high and _within(truth, limits)
-        for truth, area in zip(wanted, truth_areas, strict=True)
-    ]
+    inside = [low <= area <= high and _within(truth, limits) for truth, area in zip(wanted, truth_areas, strict=True)]
     crowd = np.array([truth.annotation.crowd for truth in wanted], bool)
     return match(
         iou,
@@ -267,9 +257,7 @@ def _report(
     most = MOST_DETECTIONS[-1]
 
     def precisions(name: str, of: Sequence[int], thresholds: slice = slice(None)) -> float:
-        parts = [
-            curves[category, name, most][0][thresholds] for category in of if curves[category, name, most]
-        ]
+        parts = [curves[category, name, most][0][thresholds] for category in of if curves[category, name, most]]
         return float(np.mean(parts)) if parts else -1.0
 
     def recalls(of: Sequence[int], most: int) -> float:

@@ -220,19 +220,14 @@ def _means(parts: Sequence[dict[str, Any]]) -> dict[str, float]:
 def _warnings(report: Report, scored: Sequence[VideoScores], categories: Categories | None) -> list[str]:
     """About the convention, objects that do not count, objects without category, empty groups."""
     warnings = [
-        f"counted by the convention {report.convention}: the official server is closed and its rules are not "
-        "known"
+        f"counted by the convention {report.convention}: the official server is closed and its rules are not known"
     ]
     in_truth = [f"{video.name}/{number}" for video in scored for number in sorted(video.in_truth)]
     if categories is None:
-        warnings.append(
-            "there is no meta.json, so no object has a category: only J and F of all objects are known"
-        )
+        warnings.append("there is no meta.json, so no object has a category: only J and F of all objects are known")
     else:
         names = {video.name for video in scored}
-        listed = [
-            f"{video}/{number}" for video in categories for number in categories[video] if video in names
-        ]
+        listed = [f"{video}/{number}" for video in categories for number in categories[video] if video in names]
         _name(warnings, "not in meta.json, so in no group", [name for name in in_truth if name not in listed])
         _name(warnings, "without a category in meta.json, so in no group", _uncategorised(categories, names))
         _name(
@@ -245,8 +240,7 @@ def _warnings(report: Report, scored: Sequence[VideoScores], categories: Categor
     for group, letter in (("seen", "S"), ("unseen", "U")):
         if not any(part["group"] == group for part in report.objects.values()):
             warnings.append(
-                f"no object of a category {group} in training: J_{letter}, F_{letter} and Overall are "
-                "undefined"
+                f"no object of a category {group} in training: J_{letter}, F_{letter} and Overall are undefined"
             )
     return warnings
 

@@ -40,7 +40,8 @@ def frame_scores(
 
 
 def _around_objects(prediction: np.ndarray, truth: np.ndarray) -> tuple[slice, slice]:
-    """The part of two label maps that holds all objects and a margin, which cuts no boundary that the image does not."""
+    """The part of two label maps that holds all objects and a margin, which cuts no boundary that the image
+    does not."""
     box = union_box((pack(prediction != 0).box, pack(truth != 0).box))
     if box is None:
         return slice(0, 1), slice(0, 1)
@@ -108,7 +109,8 @@ class _Outlined:
         box = packed.box or Box(window.top, window.top, window.left, window.left)
         self.bits = window.bits(packed)
         self.boundary = window.boundary(self.bits)
-        # Rows above the mask are shifted out before dilating and in again after it: they cost as much as others.
+        # Rows above the mask are shifted out before dilating and in again after it: they cost as much as
+        # others.
         above = max(box.top - 1 - radius - window.top, 0) * window.stride
         self.near = dilate(self.boundary >> above, window.stride, radius) << above
         self.pixels, self.contour = self.bits.bit_count(), self.boundary.bit_count()

@@ -31,9 +31,7 @@ class HotaCounts:
     def scores(self) -> dict[str, float]:
         """HOTA, DetA, AssA and LocA: means over the thresholds. HOTA is the mean of sqrt(DetA * AssA), not
         the root of the means."""
-        detection = self.true_positives / np.maximum(
-            1, self.true_positives + self.misses + self.false_positives
-        )
+        detection = self.true_positives / np.maximum(1, self.true_positives + self.misses + self.false_positives)
         return {
             "HOTA": float(np.mean(np.sqrt(detection * self.association))),
             "DetA": float(np.mean(detection)),
@@ -70,9 +68,7 @@ def count_hota(frames: Sequence[HotaFrame]) -> HotaCounts:
             localisation[index] += similarity[good].sum()
             matches[index, row[matched_row[good]], column[matched_column[good]]] += 1
     true_positives = matches.sum(axis=(1, 2))
-    association = (matches**2 / np.maximum(1, lengths - matches)).sum(axis=(1, 2)) / np.maximum(
-        1, true_positives
-    )
+    association = (matches**2 / np.maximum(1, lengths - matches)).sum(axis=(1, 2)) / np.maximum(1, true_positives)
     return HotaCounts(
         true_positives,
         present[0] - true_positives,
@@ -99,9 +95,7 @@ def combine(sequences: Sequence[HotaCounts]) -> HotaCounts:
 
 def _numbered(ids) -> dict[int, int]:
     """Each id's place among all, rising."""
-    return {
-        number: place for place, number in enumerate(sorted({number for frame in ids for number in frame}))
-    }
+    return {number: place for place, number in enumerate(sorted({number for frame in ids for number in frame}))}
 
 
 def _alignment(
