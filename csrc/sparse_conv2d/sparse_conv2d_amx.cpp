@@ -55,7 +55,8 @@ Scratch divide(const Problem& p, void* memory) {
 void fill_panel(const bf16* const* rows, int64_t padded, int64_t c, int64_t depth, bf16* panel) {
   int64_t tiles = (depth + kDepth - 1) / kDepth;
   for (int64_t i = 0; i < padded; ++i) {
-    const bf16* from = rows[i] + c;
+    const bf16 *from = rows[i] + c, *ahead = rows[i + 8 < padded ? i + 8 : i] + c;  // scattered: no pattern to guess
+    for (int64_t d = 0; d < depth; d += kDepth) _mm_prefetch((const char*)(ahead + d), _MM_HINT_T0);
     bf16* to = panel + (i / kTile * tiles * kTile + i % kTile) * kDepth;
     int64_t d = 0;
     for (; d + kDepth <= depth; d += kDepth, to += kTileElements) _mm512_store_si512(to, _mm512_loadu_si512(from + d));

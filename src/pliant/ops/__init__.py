@@ -14,6 +14,7 @@ from types import ModuleType
 from pliant.ops.backend import use_backend
 from pliant.ops.case import Case
 from pliant.ops.deform_attention3d import cases as _deform_attention3d_cases
+from pliant.ops.deform_attention3d import cpu as _deform_attention3d_cpu
 from pliant.ops.deform_attention3d.op import deform_attention3d
 from pliant.ops.deform_attention3d.reference import deform_attention3d_reference as _deform_attention3d
 from pliant.ops.deform_conv2d import cases as _deform_conv2d_cases
@@ -103,6 +104,7 @@ OPERATORS: dict[str, Operator] = {
         _deform_attention3d_cases.CASES,
         formula="Y(q, m) = Σₖ Aₖ(q, m) V_m(locationₖ(q, m) · (T, H, W) − ½)",
         source="Yarram et al., Deformable VisTR, ICASSP 2022, Eq. 2",
+        cpu=_deform_attention3d_cpu,
     ),
     "memory_readout": Operator(
         memory_readout,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pliant.ops.arguments import autocast, check_tensors, precise
 from pliant.ops.backend import requested_backend
+from pliant.ops.deform_attention3d import cpu
 from pliant.ops.deform_attention3d.reference import deform_attention3d_reference
 from pliant.ops.registration import register
 
@@ -86,4 +87,5 @@ register(
     "Tensor value, SymInt[] shape, Tensor sampling_locations, Tensor attention_weights",
     reference=deform_attention3d_reference,
     fake=_fake,
+    cpu=cpu,
 )

@@ -1,0 +1,2 @@
+#define KERNELS avx2
+#include "deform_attention3d.inl"

@@ -1,0 +1,2 @@
+#define KERNELS plain
+#include "deform_attention3d.inl"
