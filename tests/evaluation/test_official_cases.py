@@ -67,9 +67,9 @@ def test_numbers_are_those_of_the_official_tool(case):
 
 
 def frames_of(frames: dict[str, Any]) -> dict[tuple[str, int], Any]:
-    """Per-frame scores of a case by sequence and object; davis2016 has one object, the others call it
+    """Per-frame scores of a case by sequence and object; davis2016 has none, the others call it
     <sequence>_<id>."""
-    named = [name.rpartition("_") if re.search(r"_\d+$", name) else (name, "_", "1") for name in frames]
+    named = [name.rpartition("_") if re.search(r"_\d+$", name) else (name, "_", "0") for name in frames]
     return {(sequence, int(number)): part for (sequence, _, number), part in zip(named, frames.values(), strict=True)}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pliant.evaluation import PROTOCOLS, Report, evaluate
+from pliant.evaluation import BY_FRAME, PROTOCOLS, Report, evaluate
 from pliant.evaluation.output import check_output, write_bytes
 
 __all__ = ["evaluate_command"]
@@ -32,6 +32,7 @@ _WITHOUT_EFFECT = {
 @click.option("--fixed", is_flag=True, default=None, help="Right numbers where the official tool has a bug.")
 @click.option("--json", "json_path", type=_PATH, help="Write everything, in full precision.")
 @click.option("--csv", "csv_path", type=_PATH, help="Write the official columns, in full precision.")
+@click.option("--plot", "plot_path", type=_PATH, help="Draw J and F by frame and the worst frames (PNG).")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Processes.  [default: one a core]")
 @click.option("-q", "--quiet", is_flag=True, help="Only the summary: no progress, no rows.")
 def evaluate_command(
@@ -40,12 +41,15 @@ def evaluate_command(
     results: Path,
     json_path: Path | None,
     csv_path: Path | None,
+    plot_path: Path | None,
     jobs: int | None,
     quiet: bool,
     **given: Any,
 ) -> None:
     """Score results by the rules of PROTOCOL."""
-    for path in (json_path, csv_path):
+    if plot_path is not None and protocol not in BY_FRAME:
+        raise click.UsageError(f"--plot needs scores by frame, and {protocol} has none")
+    for path in (json_path, csv_path, plot_path):
         if path is not None:
             check_output(path, gt, results)
     options = {name: value for name, value in given.items() if value is not None}
@@ -58,10 +62,25 @@ def evaluate_command(
     report = _run(protocol, gt, results, {**chosen, "jobs": jobs}, quiet)
     report.warnings += [_WITHOUT_EFFECT[name].format(protocol=protocol) for name in unused]
     _print(report, quiet)
-    for path, text in ((json_path, report.to_json), (csv_path, report.to_csv)):
+    writers = ((json_path, report.to_json), (csv_path, report.to_csv), (plot_path, lambda: _plot(report)))
+    for path, content in writers:
         if path is not None:
-            write_bytes(path, text().encode())
+            data = content()
+            write_bytes(path, data.encode() if isinstance(data, str) else data)
             click.echo(f"written: {path}")
+
+
+def _plot(report: Report) -> bytes:
+    """The curves and worst frames as a PNG."""
+    import io
+
+    from PIL import Image
+
+    from pliant.evaluation.plot import draw_report
+
+    file = io.BytesIO()
+    Image.fromarray(draw_report(report)).save(file, "PNG")
+    return file.getvalue()
 
 
 def _run(protocol: str, gt: Path, results: Path, options: dict[str, Any], quiet: bool) -> Report:

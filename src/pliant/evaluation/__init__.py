@@ -8,7 +8,7 @@ from typing import Any
 from pliant.errors import UnknownNameError
 from pliant.evaluation.report import Report
 
-__all__ = ["PROTOCOLS", "Report", "evaluate"]
+__all__ = ["BY_FRAME", "PROTOCOLS", "Report", "evaluate"]
 
 # protocol -> (module:function, the options that it takes besides jobs and progress)
 PROTOCOLS = {
@@ -23,6 +23,8 @@ PROTOCOLS = {
     "kitti-mots": ("pliant.evaluation.kitti_mots:evaluate_kitti_mots", ("split", "seqmap")),
     "youtube-vos": ("pliant.evaluation.youtube_vos:evaluate_youtube_vos", ("convention", "seen_categories")),
 }
+# Protocols whose reports have curves: scores frame by frame.
+BY_FRAME = ("davis2016", "davis2017", "davis2017-unsupervised", "youtube-vos")
 
 
 def evaluate(protocol: str, gt: Any, results: Any, **options: Any) -> Report:

@@ -118,7 +118,7 @@ def score_sequence(
         if several is None and not np.array_equal(values, foreground * values.max(initial=0)):
             several = str(folder / mask.name)
         scores.append(mask_scores(CONVENTIONS[convention](values), truth != 0))
-    curve = FrameCurve(name, 1, masks[1:-1], folder, [j for j, _ in scores], [f for _, f in scores])
+    curve = FrameCurve(name, 0, masks[1:-1], folder, [j for j, _ in scores], [f for _, f in scores])
     return curve, several, problems
 
 

@@ -16,9 +16,11 @@ __all__ = ["FrameCurve", "Report"]
 
 @dataclass(frozen=True)
 class FrameCurve:
-    """J and F of an object in each counted frame: ``truth`` has the label map of each, and the folder
-    ``results`` the result of the same name. An object of ``prediction`` other than its own number: the
-    proposal it was given."""
+    """J and F of an object in each counted frame, and where its masks are.
+
+    ``truth`` has the label map of each frame, the folder ``results`` the result of the same name. ``object`` is the
+    id in both, 0 for everything that is not background; ``prediction`` the id in the results where it is another one.
+    """
 
     sequence: str
     object: int
