@@ -34,6 +34,7 @@ FIXTURES = {
     "d2conv3d_dcn2": "clip_segmenters",
     "d2conv3d_loss": "lovasz",
     "d2conv3d_xyz": "clip_segmenters",
+    "st_deform_attn": "st_deform_attn",
     "stcn": "stcn",
     "xmem": "xmem",
 }
