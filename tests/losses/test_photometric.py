@@ -46,9 +46,7 @@ def test_the_true_shift_costs_less_than_any_other(kind: str):
     for dy in (-1, 0, 1, 2):
         for dx in (-3, -2, -1, 0):
             offset = shifted(target, dy, dx)
-            costs[dy, dx] = loss.masked_mean(
-                loss.colour_loss(target, reference, offset, kind), loss.in_view(offset)
-            )
+            costs[dy, dx] = loss.masked_mean(loss.colour_loss(target, reference, offset, kind), loss.in_view(offset))
     assert min(costs, key=costs.get) == (1, -2) and costs[1, -2] < 1e-6
 
 

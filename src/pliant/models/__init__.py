@@ -31,6 +31,11 @@ MODELS: dict[str, Model] = {
     "rpmnet": Model("rpmnet", "track", None, "RPM-Net: matching learnt from video without labels"),
     "spvos_small": Model("spvos", "track", "spvos_small.safetensors", "dense memory matching sized for CPUs"),
     "stcn": Model("spvos", "track", None, "STCN: dense memory matching, the network SpVOS stands on"),
+    "spvos_triple": Model("spvos", "track", None, "SpVOS: STCN with triple sparse convolutions, mixed processing"),
+    "spvos_static": Model("spvos", "track", None, "the same with static sparse convolutions, after DynConv"),
+    "spvos_residual": Model(
+        "spvos", "track", None, "the same with residual sparse convolutions, after Skip-Convolution"
+    ),
     "xmem": Model("xmem", "track", None, "XMem: sensory, working and long-term memory, for long videos"),
     "threedc_seg": Model("d2conv3d", "salient", None, "3DC-Seg: channel-separated ResNet-152, refinement decoder"),
     "threedc_seg_r2plus1d": Model("d2conv3d", "salient", None, "3DC-Seg with an R(2+1)D-34 encoder"),

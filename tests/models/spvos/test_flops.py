@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from pliant.models import spvos, xmem
 from pliant.models.spvos.flops import DAVIS_2017_VAL, average, layer_costs, parameter_mib
@@ -79,3 +80,51 @@ def test_xmem_by_the_same_rule():
     assert sum(cost.macs for cost in costs if cost.name.endswith("skip_conv")) == 30_576_476_160
     assert round(average(network)["total"] / 1e9, 2) == 249.42
     assert round(parameter_mib(network, statistics=False), 2) == 237.22
+
+
+# name -> parameters and float statistics, the paper's MiB, G at a share of 0.10 as its convention predicts
+ROWS = {
+    "stcn": (54_469_252, 207.78, 220.62),
+    "spvos_static_q": (54_499_691, 207.90, 203.35),
+    "spvos_residual_q": (54_499_691, 207.90, 203.35),
+    "spvos_static_d": (54_494_602, 207.88, 143.41),
+    "spvos_static": (54_525_041, 208.00, 126.15),
+    "spvos_residual": (54_525_041, 208.00, 126.15),
+    "spvos_static_fully": (54_525_041, 208.00, 103.73),
+    "spvos_static_fully_m": (54_564_801, 208.15, 92.22),
+    "spvos_static_semi_m": (54_564_801, 208.15, 93.43),
+    "spvos_triple_q": (54_651_769, 208.48, 203.96),
+    "spvos_triple_d": (54_621_334, 208.36, 144.92),
+    "spvos_triple": (54_803_851, 209.06, 128.26),
+    "spvos_triple_fully": (54_803_851, 209.06, 106.34),
+    "spvos_triple_semi": (54_803_851, 209.06, 106.66),
+    "spvos_triple_fully_m": (55_042_363, 209.97, 95.12),
+    "spvos_triple_semi_m": (55_042_363, 209.97, 96.29),
+    "spvos_triple_every_q": (54_767_368, 208.92, 196.35),
+    "spvos_triple_every_d": (54_759_589, 208.89, 101.97),
+    "spvos_triple_every": (55_057_705, 210.03, 77.70),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_rows_of_tables_1_to_3(name):
+    with torch.device("meta"):
+        network = spvos.build(name)
+    floats, mib, flops = ROWS[name]
+    strategy = spvos.PRESETS[name].options.get("strategy", "mixed")
+    assert sum(p.numel() for p in network.parameters()) + 35_072 == floats
+    assert round(parameter_mib(network), 2) == mib
+    assert round(average(network, share=0.1, strategy=strategy)["total"] / 1e9, 2) == flops
+
+
+@pytest.mark.parametrize(("share", "expected"), [(1.0, "dense + gates"), (0.0, "rest + gates")])
+def test_a_sparse_frame_costs_what_it_computes_and_its_gates(share, expected):
+    with torch.device("meta"):
+        costs = layer_costs(spvos.build("spvos_triple"))
+    gated = [cost for cost in costs if cost.gate]
+    gates = {m: sum(cost.gate for cost in gated if cost.module == m) for m in "QD"}
+    assert {m: round(g / 1e9, 4) for m, g in gates.items()} == {"Q": 0.9057, "D": 1.1197}
+    total = sum(cost.sparse(share) for cost in costs)
+    dense = sum(cost.dense for cost in costs)
+    saved = {"dense + gates": 0, "rest + gates": sum(cost.macs for cost in gated)}[expected]
+    assert total == dense - saved + sum(gates.values())

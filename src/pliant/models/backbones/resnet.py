@@ -9,15 +9,15 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pliant.models.backbones.convolve import convolve, convolve_add
+
 __all__ = ["BasicBlock", "Bottleneck", "ResNet18Trunk", "ResNet50Trunk"]
 
 
 def _shortcut(channels: int, out_channels: int, stride: int, bias: bool) -> nn.Sequential | None:
     if stride == 1 and channels == out_channels:
         return None
-    return nn.Sequential(
-        nn.Conv2d(channels, out_channels, 1, stride=stride, bias=bias), nn.BatchNorm2d(out_channels)
-    )
+    return nn.Sequential(nn.Conv2d(channels, out_channels, 1, stride=stride, bias=bias), nn.BatchNorm2d(out_channels))
 
 
 class Bottleneck(nn.Module):
@@ -36,10 +36,8 @@ class Bottleneck(nn.Module):
         self.downsample = _shortcut(channels, planes * self.expansion, stride, bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        shortcut = x if self.downsample is None else self.downsample(x)
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = F.relu(self.bn2(self.conv2(x)))
-        return F.relu(self.bn3(self.conv3(x)) + shortcut)
+        y = convolve(self.conv2, self.bn2, convolve(self.conv1, self.bn1, x, relu=True), relu=True)
+        return convolve_add(self.conv3, self.bn3, y, x, self.downsample, relu=True)
 
 
 class BasicBlock(nn.Module):
@@ -56,9 +54,8 @@ class BasicBlock(nn.Module):
         self.downsample = _shortcut(channels, planes, stride, bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        shortcut = x if self.downsample is None else self.downsample(x)
-        x = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(x)) + shortcut)
+        y = convolve(self.conv1, self.bn1, x, relu=True)
+        return convolve_add(self.conv2, self.bn2, y, x, self.downsample, relu=True)
 
 
 def _stage(block: type, channels: int, planes: int, count: int, stride: int, bias: bool) -> nn.Sequential:
@@ -79,7 +76,7 @@ class ResNet50Trunk(nn.Module):
         self.layer3 = _stage(Bottleneck, 512, 256, 6, 2, False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x = F.max_pool2d(F.relu(self.bn1(self.conv1(image))), 3, stride=2, padding=1)
+        x = F.max_pool2d(convolve(self.conv1, self.bn1, image, relu=True), 3, stride=2, padding=1)
         f4 = self.res2(x)
         f8 = self.layer2(f4)
         return self.layer3(f8), f8, f4
@@ -100,5 +97,5 @@ class ResNet18Trunk(nn.Module):
         self.layer3 = _stage(BasicBlock, 128, 256, 2, 2, bias)
 
     def trunk(self, x: Tensor) -> Tensor:
-        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, stride=2, padding=1)
+        x = F.max_pool2d(convolve(self.conv1, self.bn1, x, relu=True), 3, stride=2, padding=1)
         return self.layer3(self.layer2(self.layer1(x)))

@@ -55,7 +55,7 @@ class LayerCost:
     macs: int  # of the convolution itself
     bias: int  # additions of its bias
     positions: int  # of its output
-    gate: int = 0  # operations of its gate, where it is sparse; dense frames do not evaluate gates
+    gate: int = 0  # multiply-adds of its gate, where it is sparse; dense frames do not evaluate gates
 
     @property
     def dense(self) -> int:
@@ -72,7 +72,8 @@ def layer_costs(network: nn.Module, rows: int = 480, columns: int = 864) -> list
     Nothing is computed: shapes alone are passed through a copy of the network.
     """
     rows, columns = rows + -rows % 16, columns + -columns % 16
-    network = copy.deepcopy(network).to("meta").eval()
+    network = _without_storage(network).eval()
+    network.strategy = "mixed"  # its annotated frames evaluate no gate
     found: list[LayerCost] = []
     for name, layer in network.named_modules():
         if isinstance(layer, nn.Linear) or (hasattr(layer, "kernel_size") and hasattr(layer, "weight")):
@@ -84,8 +85,17 @@ def layer_costs(network: nn.Module, rows: int = 480, columns: int = 864) -> list
         state = network.start(image, torch.zeros(1, rows, columns, device="meta"))
         first = [cost for cost in found if cost.module != "D"]
         found.clear()
+        if hasattr(state, "query"):
+            state.query.clear()  # without a past, gated layers run dense
         network.step(state, torch.zeros_like(image))
     return first + [cost for cost in found if cost.module == "D"]
+
+
+def _without_storage(network: nn.Module) -> nn.Module:
+    """A copy on the device "meta", for which nothing is copied."""
+    memo = {id(p): nn.Parameter(torch.empty_like(p, device="meta"), p.requires_grad) for p in network.parameters()}
+    memo |= {id(b): torch.empty_like(b, device="meta") for b in network.buffers()}
+    return copy.deepcopy(network, memo)
 
 
 def _layer_cost(name: str, layer: nn.Module, output: Tensor) -> LayerCost:
@@ -94,7 +104,7 @@ def _layer_cost(name: str, layer: nn.Module, output: Tensor) -> LayerCost:
     macs = positions * layer.weight.numel()
     gate = 0
     if getattr(layer, "gate", None) is not None:
-        gate = positions * (layer.gate.weight.numel() + layer.gate.bias.numel())
+        gate = positions * layer.gate.weight.numel()
     per_object = module_of(name) != "Q" and not name.endswith("skip_conv")
     return LayerCost(name, module_of(name), per_object, macs, bias, positions, gate)
 

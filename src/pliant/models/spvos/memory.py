@@ -67,7 +67,8 @@ class Memory:
             bank.append(key, value[known : known + count], kind, self.capacity)
             known += count
         if len(value) > known:
-            self.banks.append(Bank(key[:, :, None], value[known:, :, None], [kind]))
+            # Copies: a sparse layer writes its next output into the memory of this one.
+            self.banks.append(Bank(key[:, :, None].clone(), value[known:, :, None].clone(), [kind]))
 
     def read(self, query_key: Tensor, top_k: int | None) -> Tensor:
         """Values [K, C_v, h, w] for a query key [1, C_k, h, w], softmax over ``top_k`` tokens (None: all)."""

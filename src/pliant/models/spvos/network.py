@@ -7,7 +7,9 @@ h x w = H/16 x W/16.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,10 +17,11 @@ from torch import Tensor, nn
 
 from pliant.models.backbones.mask_blocks import FeatureFusion, ResBlock, UpsampleBlock, repeat_for_objects
 from pliant.models.backbones.resnet import ResNet18Trunk, ResNet50Trunk
-from pliant.models.spvos.aggregation import aggregate
+from pliant.models.spvos.aggregation import aggregate, aggregate_log_odds
 from pliant.models.spvos.memory import Memory
+from pliant.ops import memory_readout
 
-__all__ = ["STCN", "Features", "TrackingState", "check_image", "others_of"]
+__all__ = ["STCN", "ClipRun", "Features", "TrackingState", "check_image", "others_of"]
 
 
 @dataclass(slots=True)
@@ -46,6 +49,16 @@ class TrackingState:
     def nbytes(self) -> int:
         held = 0 if self.features is None else self.features.nbytes() + self.image.nbytes
         return self.memory.nbytes() + held
+
+
+@dataclass(slots=True)
+class ClipRun:
+    """What the frames of a batch of clips share while they are trained on."""
+
+    images: Tensor  # [B, T, 3, H, W]
+    memory: tuple[bool, ...]
+    caches: dict[str, dict[str, Any]] = field(default_factory=lambda: {"Q": {}, "D": {}, "M": {}})
+    records: list[Any] = field(default_factory=list)
 
 
 def others_of(masks: Tensor) -> Tensor:
@@ -149,11 +162,54 @@ class STCN(nn.Module):
         """Decoder D. readout [K, C_v, h, w] -> logits [K, 1, H, W], before the sigmoid."""
         return self.decoder(readout, features.thin, features.f8, features.f4)
 
+    # Training
+
+    def forward(self, images: Tensor, masks: Tensor, valid: Tensor, memory: Sequence[bool]) -> Tensor:
+        """Log-odds [B, T - 1, K + 1, H, W] of frames 1 to T - 1 of clips, the masks of frame 0 given.
+
+        images [B, T, 3, H, W], normalised; masks [B, K, H, W] of frame 0 in [0, 1]; valid [B, K] bool, objects that
+        exist; memory: for each frame whether it joins the memory (frame 0 always does). Frames are read with a softmax
+        over all tokens; masks fed back are the network's own, with gradients.
+        """
+        exists = valid[:, :, None, None].to(images.dtype)
+        clip = ClipRun(images, tuple(memory))
+        given = aggregate(masks.to(images.dtype) * exists, dim=1)[:, 1:] * exists
+        features = self._see(clip, 0)
+        keys, values = [features.key], [self._remember(clip, 0, features, given)]
+        odds = []
+        for t in range(1, len(memory)):
+            features = self._see(clip, t)
+            readout = memory_readout(torch.stack(keys, 2), features.key, torch.stack(values, 2))
+            logits = self._decide(clip, t, readout.unflatten(1, (masks.shape[1], -1)).flatten(0, 1), features)
+            foreground = torch.sigmoid(logits.float()).reshape(len(images), -1, *images.shape[-2:]) * exists
+            odds.append(aggregate_log_odds(foreground, dim=1))
+            if memory[t] and t + 1 < len(memory):
+                keys.append(features.key)
+                soft = torch.softmax(odds[-1], dim=1)[:, 1:] * exists
+                values.append(self._remember(clip, t, features, soft.to(images.dtype)))
+        self._finish(clip)
+        return torch.stack(odds, dim=1)
+
+    def _see(self, clip: ClipRun, t: int) -> Features:
+        return self.encode_key(clip.images[:, t])
+
+    def _decide(self, clip: ClipRun, t: int, readout: Tensor, features: Features) -> Tensor:
+        return self.decode(readout, features)
+
+    def _remember(self, clip: ClipRun, t: int, features: Features, masks: Tensor) -> Tensor:
+        """Values [B, K C_v, h, w] of frame t with masks [B, K, H, W]."""
+        others = (masks.sum(dim=1, keepdim=True) - masks).flatten(0, 1)[:, None]
+        value = self.value_encoder(clip.images[:, t], features.f16, masks.flatten(0, 1)[:, None], others)
+        return value.unflatten(0, masks.shape[:2]).flatten(1, 2)
+
+    def _finish(self, clip: ClipRun) -> None:
+        """After the last frame of a clip."""
+
     # One stream (pliant.models.protocols.TrackNetwork)
 
     def start(self, image: Tensor, masks: Tensor) -> TrackingState:
         """State after the first annotated frame. image [1, 3, H, W]; masks [K, H, W] in [0, 1]."""
-        state = TrackingState(Memory(self.memory_frames))
+        state = TrackingState(self._empty_memory())
         self.memorize(state, image, aggregate(masks), permanent=True)
         return state
 
@@ -199,6 +255,9 @@ class STCN(nn.Module):
         if not 0 <= index < state.memory.objects:
             raise ValueError(f"there is no object {index}: the state has {state.memory.objects}, counted from 0")
         state.memory.forget(index)
+
+    def _empty_memory(self) -> Memory:
+        return Memory(self.memory_frames)
 
     def _features(self, state: TrackingState, image: Tensor) -> Features:
         if state.image is not image:
