@@ -20,6 +20,10 @@ COMMANDS = {
     "evaluate": ("pliant.cli.evaluate:evaluate_command", "Score results by the rules of a benchmark."),
     "models": ("pliant.cli.models:models", "List the networks."),
     "ops": ("pliant.cli.ops:ops", "Say which kernels run here, and what is missing."),
+    "convert-masks": (
+        "pliant.cli.convert_masks:convert_masks",
+        "Convert masks between formats; pack results for a server.",
+    ),
     "convert-checkpoint": (
         "pliant.cli.convert_checkpoint:convert_checkpoint",
         "Make official weights loadable here.",

@@ -22,7 +22,7 @@ import numpy as np
 from pliant.datasets.clip import Clip
 from pliant.datasets.labels import read_values
 from pliant.errors import DatasetError, InputError, MaskError
-from pliant.metrics.runs import Runs, from_code, from_mask
+from pliant.metrics.runs import Runs, from_code, from_mask, paint
 
 __all__ = ["CLASSES", "IGNORED", "VAL_SEQUENCES", "MotsObject", "clips", "read_seqmap", "read_sequence"]
 
@@ -56,26 +56,31 @@ def read_seqmap(path: Path) -> dict[str, int]:
 
 
 def read_sequence(
-    folder: Path, sequence: str, last_frame: int, error: type[InputError] = DatasetError
+    folder: Path, sequence: str, last_frame: int | None = None, error: type[InputError] = DatasetError
 ) -> list[list[MotsObject]]:
-    """The masks of each frame 0..last_frame of a sequence, in the order of the file.
+    """The masks of each frame of a sequence, in the order of the file.
 
     Parameters
     ----------
     folder:
         Holds ``<sequence>/<6 digits>.png``, or else ``<sequence>.txt``.
+    last_frame:
+        Number of the last frame, from 0; by default the last one that has a mask.
     error:
         Raised, naming sequence, frame and id, where a file is missing or damaged, a class is unknown, an id
         occurs twice in a frame, masks of a frame overlap, or a frame lies beyond the last.
     """
     text, images = folder / f"{sequence}.txt", folder / sequence
-    frames: list[list[MotsObject]] = [[] for _ in range(last_frame + 1)]
     if images.is_dir():
         entries = _from_images(images, sequence, last_frame, error)
     elif text.is_file():
         entries = _from_text(text, sequence, error)
     else:
         raise error(f"there is nothing of sequence {sequence}: neither {text} nor a folder {images}")
+    entries = list(entries)
+    if last_frame is None:
+        last_frame = max((frame for frame, _ in entries), default=-1)
+    frames: list[list[MotsObject]] = [[] for _ in range(last_frame + 1)]
     for frame, found in entries:
         where = f"frame {frame} of sequence {sequence} in {folder}"
         if not 0 <= frame <= last_frame:
@@ -100,14 +105,13 @@ def _from_text(path: Path, sequence: str, error: type[InputError]) -> Iterator[t
             yield int(frame), MotsObject(int(identity), int(category), size, mask)
         except (ValueError, MaskError) as fault:
             raise error(
-                f'line {number} of {path} (sequence {sequence}) cannot be used: "frame id class height width '
-                'rle" is '
-                f"expected ({fault})"
+                f'line {number} of {path} (sequence {sequence}) cannot be used: "frame id class height width rle" '
+                f"is expected ({fault})"
             ) from None
 
 
 def _from_images(
-    folder: Path, sequence: str, last_frame: int, error: type[InputError]
+    folder: Path, sequence: str, last_frame: int | None, error: type[InputError]
 ) -> Iterator[tuple[int, MotsObject]]:
     """The masks of a folder of 16-bit images."""
     numbers = {}
@@ -115,6 +119,7 @@ def _from_images(
         if not path.stem.isdigit():
             raise error(f"{path} is no frame of sequence {sequence}; names of six digits are expected")
         numbers[int(path.stem)] = path
+    last_frame = max(numbers, default=-1) if last_frame is None else last_frame
     missing = [frame for frame in range(last_frame + 1) if frame not in numbers]
     if missing:
         raise error(
@@ -180,11 +185,6 @@ def _clip(images: Path, labels: Path, name: str) -> Clip:
     categories = {numbers[identity]: CLASSES[category] for identity, category in seen}
 
     def read(frame: list[MotsObject]) -> np.ndarray:
-        height, width = frame[0].size
-        values = np.zeros(height * width, np.uint8)
-        for item in frame:
-            for start, end in zip(item.mask.starts.tolist(), item.mask.ends.tolist(), strict=True):
-                values[start:end] = numbers.get(item.id, 255)
-        return np.ascontiguousarray(values.reshape(width, height).T)
+        return paint([item.mask for item in frame], [numbers.get(item.id, 255) for item in frame], frame[0].size)
 
     return Clip(name, tuple(frames), tuple(frame or None for frame in objects), tuple(categories), categories, read)

@@ -65,27 +65,35 @@ class Annotations:
     tracks: tuple[Annotation, ...] = field(repr=False)
 
 
-def read_annotations(path: str | Path) -> Annotations:
-    """Read and check an annotation file. Raises DatasetError with what is wrong and where."""
+def read_annotations(path: str | Path, tracks: bool = True) -> Annotations:
+    """Read and check an annotation file. Raises DatasetError with what is wrong and where.
+
+    Parameters
+    ----------
+    path:
+        The JSON file.
+    tracks:
+        It must have annotations, which the files of official validation and test sets do not.
+    """
     path = Path(path)
     document = _read_json(path)
     try:
         videos = {video["id"]: _video(video) for video in document["videos"]}
         categories = {category["id"]: str(category["name"]) for category in document["categories"]}
-        entries = document.get("annotations")
-        if not entries:
+        entries = document.get("annotations") or []
+        if tracks and not entries:
             raise DatasetError(
                 f"{path} has no annotations: only the training files of the official sets do, so split one "
                 "of those for scores of one's own"
             )
-        tracks = tuple(_annotation(entry) for entry in entries)
+        annotations = tuple(_annotation(entry) for entry in entries)
     except (KeyError, TypeError) as error:
         raise DatasetError(
             f"{path} is not in the form of YouTube-VIS ({error!r} is missing or no such thing): videos, "
             "categories and annotations are expected"
         ) from None
-    _check(path, videos, tracks)
-    return Annotations(videos, categories, tracks)
+    _check(path, videos, annotations)
+    return Annotations(videos, categories, annotations)
 
 
 def _read_json(path: Path) -> Any:

@@ -21,7 +21,7 @@ from pliant.datasets.clip import Clip
 from pliant.datasets.labels import read_labels
 from pliant.errors import DatasetError
 
-__all__ = ["SEEN_CATEGORIES", "clips", "object_categories", "video_names"]
+__all__ = ["SEEN_CATEGORIES", "clips", "object_categories", "required_frames", "video_names"]
 
 # Of the training set; the validation set has 26 more.
 _SEEN = """
@@ -63,6 +63,25 @@ def object_categories(root: Path) -> dict[str, dict[int, str | None]] | None:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             f'{path} cannot be used ({error!r}); {{"videos": {{video: {{"objects": {{id: ...}}}}}}}} is expected'
+        ) from None
+
+
+def required_frames(root: Path) -> dict[str, list[str]]:
+    """Video -> the frames for which ``meta.json`` wants masks: all that it lists for any object.
+
+    Raises DatasetError without the file.
+    """
+    path = root / "meta.json"
+    try:
+        videos = json.loads(path.read_text())["videos"]
+        return {
+            video: sorted({frame for entry in content["objects"].values() for frame in entry["frames"]})
+            for video, content in videos.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(
+            f"{path} cannot be used ({error!r}); the meta.json of a split folder of YouTube-VOS is expected, with "
+            "the frames of each object"
         ) from None
 
 

@@ -1,1 +1,1 @@
-"""See the module names."""
+"""Results in other people's formats."""

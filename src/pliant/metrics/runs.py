@@ -13,7 +13,7 @@ import numpy as np
 
 from pliant.video import rle
 
-__all__ = ["Runs", "disjoint_overlaps", "from_code", "from_mask", "overlap"]
+__all__ = ["Runs", "disjoint_overlaps", "from_code", "from_mask", "overlap", "paint"]
 
 
 class Runs(NamedTuple):
@@ -92,3 +92,13 @@ def _label_line(masks: Sequence[Runs]) -> tuple[np.ndarray, np.ndarray]:
     labels = np.full(len(edges) + 1, -1)
     labels[1::2] = owner[order]
     return edges, labels
+
+
+def paint(masks: Sequence[Runs], numbers: Sequence[int], size: tuple[int, int]) -> np.ndarray:
+    """A label map [H, W] uint8 with each mask in its number; of masks that overlap the later one lies on top."""
+    height, width = size
+    values = np.zeros(height * width, np.uint8)
+    for mask, number in zip(masks, numbers, strict=True):
+        for start, end in zip(mask.starts.tolist(), mask.ends.tolist(), strict=True):
+            values[start:end] = number
+    return np.ascontiguousarray(values.reshape(width, height).T)
