@@ -1,7 +1,7 @@
 """Pairs of frames from video without labels: any folder of clips, decoded once, cut into shots, drawn by
 index.
 
-``FrameFolder`` finds videos and image sequences below a folder and keeps their frames small in a cache;
+``Footage`` finds videos and image sequences and keeps their frames small in a cache;
 ``FramePairs`` draws pairs of neighbouring frames from them. No mask is ever read: a folder beside the images
 stays unopened unless its own images form a sequence of their own.
 """
@@ -13,7 +13,7 @@ import itertools
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ import numpy as np
 from pliant import video
 from pliant.errors import DatasetError, SourceError
 
-__all__ = ["FrameFolder", "FramePairs", "default_cache", "find_shots", "find_sources"]
+__all__ = ["Footage", "FramePairs", "default_cache", "find_shots", "find_sources"]
 
 _VIDEOS = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"}
 _MASKS = {"annotations", "labels", "masks"}
@@ -39,25 +39,35 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pliant" / "frames"
 
 
-def find_sources(folder: str | Path) -> list[Path]:
-    """Video files below ``folder``, and folders below it (or itself) that hold at least two images, sorted.
+def find_sources(paths: Iterable[str | Path]) -> list[Path]:
+    """The clips in files and folders: video files, and folders (at any depth) that hold at least two images, sorted.
 
-    Folders of masks are not followed: those named Annotations, masks or labels, in any case, and hidden ones.
-    Raises DatasetError where there is nothing.
+    Folders of masks are not followed: those named Annotations, labels or masks, in any case, and hidden ones.
+    Raises DatasetError where a path does not exist or holds no clip.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DatasetError(f"{folder} is not a folder: give one that holds video files or image sequences.")
     sources = []
+    for path in map(Path, paths):
+        if path.is_file():
+            sources.append(path)
+            continue
+        if not path.is_dir():
+            raise DatasetError(f"{path}: no such file or folder; expected a video or a folder of clips.")
+        found = _clips_below(path)
+        if not found:
+            raise DatasetError(f"{path} holds no video file and no folder with at least two images.")
+        sources += found
+    return sorted(set(sources))
+
+
+def _clips_below(folder: Path) -> list[Path]:
+    found = []
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if name.lower() not in _MASKS and name[0] != ".")
-        suffixes = [(name, Path(name).suffix.lower()) for name in sorted(files)]
-        sources += [Path(place, name) for name, suffix in suffixes if suffix in _VIDEOS]
-        if sum(suffix in _IMAGES for _, suffix in suffixes) >= 2:
-            sources.append(Path(place))
-    if not sources:
-        raise DatasetError(f"{folder} holds no video file and no folder with at least two images.")
-    return sorted(sources)
+        suffixes = [Path(name).suffix.lower() for name in files]
+        found += [Path(place, name) for name, suffix in zip(files, suffixes) if suffix in _VIDEOS]
+        if sum(suffix in _IMAGES for suffix in suffixes) >= 2:
+            found.append(Path(place))
+    return found
 
 
 def find_shots(thumbnails: np.ndarray) -> list[tuple[int, int]]:
@@ -94,25 +104,23 @@ class _Clip:
         return cv2.cvtColor(cv2.imdecode(code, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
-class FrameFolder:
-    """All clips below a folder with their frames at ``short_side``, decoded once into ``cache``.
+class Footage:
+    """All clips in some files and folders, their frames at ``short_side``, decoded once into ``cache``.
 
-    folder: see ``find_sources``. short_side: pixels of the shorter side of the kept frames (smaller ones
-    stay).
-    report: called with (sources done, sources in all, name of the next) while decoding.
+    paths: see ``find_sources``. short_side: pixels of the shorter side of the kept frames (smaller ones stay).
+    report: called with (clips done, clips in all, name of the next) while decoding.
     A file that cannot be read is left out with a warning; raises DatasetError if no pair of frames remains.
     """
 
     def __init__(
         self,
-        folder: str | Path,
+        paths: Iterable[str | Path],
         short_side: int = 288,
         cache: str | Path | None = None,
         report: Callable[[int, int, str], None] | None = None,
     ) -> None:
-        self.folder = Path(folder)
         self._clips: list[_Clip] = []
-        sources = find_sources(folder)
+        sources = find_sources(paths)
         for number, source in enumerate(sources):
             if report is not None:
                 report(number, len(sources), source.name)
@@ -127,12 +135,12 @@ class FrameFolder:
             if last - first >= 2
         ]
         if not self.shots:
-            raise DatasetError(f"{folder}: none of its {len(sources)} sources has two frames of one shot.")
+            raise DatasetError(f"no two frames of one shot in {len(sources)} clips (first: {sources[0]}).")
 
     def __repr__(self) -> str:
         frames = sum(len(clip.ends) for clip in self._clips)
         parts = f"{len(self._clips)} clips, {len(self.shots)} shots, {frames} frames"
-        return f"FrameFolder({str(self.folder)!r}: {parts})"
+        return f"Footage({parts})"
 
     def frame(self, clip: int, index: int) -> np.ndarray:
         """Frame ``index`` of clip ``clip``: [H, W, 3] uint8 RGB."""
@@ -197,7 +205,7 @@ class FramePairs:
     1 to max_gap apart.
     """
 
-    def __init__(self, frames: FrameFolder, size: int = 256, max_gap: int = 3) -> None:
+    def __init__(self, frames: Footage, size: int = 256, max_gap: int = 3) -> None:
         self.frames, self.size, self.max_gap = frames, size, max_gap
         lengths = np.array([last - first for _, first, last in frames.shots], np.float64)
         self._share = lengths.cumsum() / lengths.sum()

@@ -38,9 +38,7 @@ def test_table_1_line_by_line():
     lines = printed_lines(embedding)
     shapes: dict[int, tuple[int, ...]] = {}
     for number, module in enumerate(lines, 1):
-        module.register_forward_hook(
-            lambda m, i, output, n=number: shapes.update({n: tuple(output.shape[1:])})
-        )
+        module.register_forward_hook(lambda m, i, output, n=number: shapes.update({n: tuple(output.shape[1:])}))
     with torch.no_grad():
         embedding(torch.randn(1, 3, 128, 192))
     assert len(lines) == 105
@@ -56,9 +54,7 @@ def test_lines_106_to_109():
     outputs = []
     for layer in matching.layers:
         layer.register_forward_hook(lambda m, i, output: outputs.append(tuple(output.shape[1:])))
-        layer.deform_params.register_forward_hook(
-            lambda m, i, output: outputs.append(tuple(output.shape[1:]))
-        )
+        layer.deform_params.register_forward_hook(lambda m, i, output: outputs.append(tuple(output.shape[1:])))
     offset = matching(torch.randn(1, 32, 6, 7), torch.randn(1, 32, 6, 7))
     assert outputs == [(18, 6, 7), (32, 6, 7), (18, 6, 7), (16, 6, 7), (18, 6, 7), (2, 6, 7)]
     assert ops.warp(torch.rand(1, 3, 6, 7), offset).shape == (1, 3, 6, 7)  # a reference image
@@ -120,9 +116,7 @@ def test_standard_stem_has_the_keys_and_shapes_of_an_ordinary_resnet():
     assert state["conv1.weight"].shape == (64, 3, 7, 7)
     assert state["layer1.0.conv1.weight"].shape == (64, 64, 1, 1)
     assert state["layer1.0.downsample.0.weight"].shape == (256, 64, 1, 1)
-    backbone = [
-        p.numel() for name, p in Embedding(50, "standard").named_parameters() if not name.startswith("up")
-    ]
+    backbone = [p.numel() for name, p in Embedding(50, "standard").named_parameters() if not name.startswith("up")]
     assert sum(backbone) == 23_508_032  # ResNet-50 without its classifier
 
 

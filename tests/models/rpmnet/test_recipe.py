@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import cv2
@@ -10,22 +11,22 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pliant.datasets.unlabelled import FrameFolder
-from pliant.models.rpmnet import colour
+from pliant.datasets.unlabelled import Footage
+from pliant.models.rpmnet import RPMNet, colour
 from pliant.models.rpmnet.presets import Preset
 from pliant.models.rpmnet.recipe import Recipe, Terms, change_light, hide_channels, photometric_terms
 from pliant.ops import warp
 
 
 @pytest.fixture
-def frames(tmp_path: Path) -> FrameFolder:
+def frames(tmp_path: Path) -> Footage:
     """A clip of 8 frames of a smooth picture that moves by 2 columns a frame."""
     wide = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
     wide = cv2.resize(wide, (128, 72), interpolation=cv2.INTER_CUBIC)
     (tmp_path / "clip").mkdir()
     for t in range(8):
         cv2.imwrite(str(tmp_path / "clip" / f"{t}.png"), wide[:, 2 * t : 2 * t + 96])
-    return FrameFolder(tmp_path / "clip", 72, cache=tmp_path / "cache")
+    return Footage([tmp_path / "clip"], 72, cache=tmp_path / "cache")
 
 
 def batch_of(recipe: Recipe, count: int = 2, step: int = 0, progress: float = 0.0) -> dict[str, torch.Tensor]:
@@ -33,7 +34,7 @@ def batch_of(recipe: Recipe, count: int = 2, step: int = 0, progress: float = 0.
     return {key: torch.stack([torch.as_tensor(sample[key]) for sample in samples]) for key in samples[0]}
 
 
-def test_a_sample_is_a_function_of_step_and_index(frames: FrameFolder):
+def test_a_sample_is_a_function_of_step_and_index(frames: Footage):
     recipe = Recipe(frames, size=64)
     sample, again, other = recipe.sample(3, 1, 0.1), recipe.sample(3, 1, 0.1), recipe.sample(4, 1, 0.1)
     assert sample["target"].shape == (3, 64, 64) and sample["target"].dtype == np.uint8
@@ -80,8 +81,8 @@ def test_the_true_motion_costs_less_than_none():
 
 @pytest.mark.parametrize("kind", ["l1", "huber", "mse", "quantised"])
 @pytest.mark.parametrize("space", ["lab", "rgb"])
-def test_every_loss_reaches_every_parameter(frames: FrameFolder, kind: str, space: str):
-    recipe = Recipe(frames, Preset(colour=space), Terms(colour=kind, cycle=0.1), size=64)
+def test_every_loss_reaches_every_parameter(frames: Footage, kind: str, space: str):
+    recipe = Recipe(frames, preset=Preset(colour=space), terms=Terms(colour=kind, cycle=0.1), size=64)
     torch.manual_seed(0)
     network = recipe.build()
     losses = recipe.loss(network, batch_of(recipe), 0.5)
@@ -92,7 +93,7 @@ def test_every_loss_reaches_every_parameter(frames: FrameFolder, kind: str, spac
     assert network.embedding.conv1.weight.grad.any()
 
 
-def test_every_parameter_is_in_one_group(frames: FrameFolder):
+def test_every_parameter_is_in_one_group(frames: Footage):
     recipe = Recipe(frames)
     network = recipe.build()
     grouped = [p for group in recipe.parameter_groups(network) for p in group["params"]]
@@ -100,7 +101,7 @@ def test_every_parameter_is_in_one_group(frames: FrameFolder):
     assert all(p.ndim > 1 for p in recipe.parameter_groups(network)[0]["params"])
 
 
-def test_bfloat16_gives_nearly_the_same_loss(frames: FrameFolder):
+def test_bfloat16_gives_nearly_the_same_loss(frames: Footage):
     recipe = Recipe(frames, size=64)
     torch.manual_seed(0)
     network, batch = recipe.build().eval(), batch_of(recipe)

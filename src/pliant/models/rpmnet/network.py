@@ -120,9 +120,7 @@ class Matching(nn.Module):
         if layers not in _WIDTHS:
             raise ValueError(f"{layers} matching layers: expected 1, 3 or 5")
         if dilation < 1 or (dilation > 1) != (kind == "dilated"):
-            raise ValueError(
-                f"dilation {dilation} with {kind} matching: expected 1, or above 1 for 'dilated'"
-            )
+            raise ValueError(f"dilation {dilation} with {kind} matching: expected 1, or above 1 for 'dilated'")
         self.layers = nn.ModuleList()
         inputs = 2 * _EMBEDDED
         for outputs in _WIDTHS[layers]:
@@ -183,9 +181,7 @@ class RPMNet(nn.Module):
         the embedding as one batch, so that batch norm sees the statistics of both.
         """
         if target.shape != reference.shape:
-            raise ValueError(
-                f"target {tuple(target.shape)} and reference {tuple(reference.shape)}: expected one shape"
-            )
+            raise ValueError(f"target {tuple(target.shape)} and reference {tuple(reference.shape)}: expected one shape")
         first, second = self.embedding(torch.cat((target, reference))).chunk(2)
         return self.match(first, second), self.match(second, first)
 

@@ -27,9 +27,7 @@ _LEARNING_RATE = 2e-4
 _OBJECT_WEIGHT = 3.0  # what a pixel of an object counts beside one of the background
 
 
-def fit_matching(
-    network: RPMNet, image: Tensor, probabilities: Tensor, matching: Matching | None
-) -> Matching:
+def fit_matching(network: RPMNet, image: Tensor, probabilities: Tensor, matching: Matching | None) -> Matching:
     """A copy of the matching module after ``preset.online_update`` steps; the network itself is not changed.
 
     image: [1, 3, H, W], normalised; probabilities: [K + 1, H, W] of that frame; matching: where to start,

@@ -92,9 +92,7 @@ def memorize(
     if probabilities.ndim != 3 or probabilities.shape[-2:] != image.shape[-2:]:
         raise ValueError(f"probabilities {tuple(probabilities.shape)} for an image {tuple(image.shape)}")
     if len(probabilities) < len(state.maps):
-        raise ValueError(
-            f"probabilities of {len(probabilities) - 1} objects: the state has {len(state.maps) - 1}"
-        )
+        raise ValueError(f"probabilities of {len(probabilities) - 1} objects: the state has {len(state.maps) - 1}")
     known = torch.equal(image, state.image)
     if known and not permanent and torch.equal(_full_size(state.maps, image), probabilities):
         return  # its own answer: what is carried is that answer before it was enlarged
@@ -137,9 +135,7 @@ def _warp_maps(maps: Tensor, offset: Tensor) -> Tensor:
     return torch.cat((1 - objects.sum(0, keepdim=True).clamp_max(1), objects))
 
 
-def _join_anchor(
-    network: RPMNet, state: PropagationState, anchor: Anchor, embedding: Tensor, maps: Tensor
-) -> Tensor:
+def _join_anchor(network: RPMNet, state: PropagationState, anchor: Anchor, embedding: Tensor, maps: Tensor) -> Tensor:
     """Mix in the anchor's maps, at most by half, less where matching there and back does not return.
 
     Objects that came after the anchor keep their share: it knows nothing of them.

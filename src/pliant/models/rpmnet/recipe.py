@@ -7,23 +7,31 @@ our design (README.md gives the reasons). No mask is read anywhere.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pliant.datasets.unlabelled import FrameFolder, FramePairs
+from pliant.datasets.pictures import PictureStore, pack_pictures
+from pliant.datasets.synthetic import SyntheticClips
+from pliant.datasets.unlabelled import Footage, FramePairs
 from pliant.losses import photometric
 from pliant.losses.photometric import ColourLoss
 from pliant.models.rpmnet import colour
 from pliant.models.rpmnet.network import RPMNet, reduce
 from pliant.models.rpmnet.presets import Preset
 from pliant.ops import warp
+from pliant.weights import read_weights
 
-__all__ = ["Recipe", "Terms", "change_light", "hide_channels", "photometric_terms"]
+if TYPE_CHECKING:
+    from pliant.datasets.sources import Sources
+
+__all__ = ["Recipe", "Terms", "change_light", "from_sources", "hide_channels", "photometric_terms"]
 
 _LEVELS = (1.0, 0.5, 0.25)  # weights of the loss at H/4, H/8, H/16: a bilinear sample sees one cell only
 
@@ -117,20 +125,28 @@ def photometric_terms(
 class Recipe:
     """Self-supervised training on unlabelled clips (``pliant.training.loop.Recipe``).
 
-    frames: the clips. size: side of the crops in pixels. max_gap: see ``FramePairs``.
+    footage: the clips. pictures: a file of ``pack_pictures``, whose pictures are set in motion. synthetic: share of the
+    samples from the latter where both are given. initial: weights of an RPM-Net to go on from. size: side of the crops
+    in pixels. max_gap: see ``FramePairs``.
     """
 
-    frames: FrameFolder
+    footage: Footage | None
+    pictures: Path | None = None
+    synthetic: float = 0.3
     preset: Preset = field(default_factory=Preset)
     terms: Terms = field(default_factory=Terms)
+    initial: Path | None = None
     size: int = 192
     max_gap: int = 3
     seed: int = 0
     name: str = "rpmnet"
 
     def build(self) -> RPMNet:
-        """The network with random weights."""
-        return RPMNet(self.preset)
+        """The network with its initial weights, random unless ``initial`` is given."""
+        network = RPMNet(self.preset)
+        if self.initial is not None:
+            read_weights(network, self.initial, family="rpmnet", name=self.name)
+        return network
 
     def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
         """Weight decay on weights, none on biases and batch norm."""
@@ -145,11 +161,26 @@ class Recipe:
         light [2, 2], changes of brightness and contrast of target and reference.
         """
         random = np.random.default_rng((self.seed, step, index))
-        pair = FramePairs(self.frames, self.size, self.max_gap).draw(random, progress)
+        synthetic = random.random() < (self.synthetic if self.footage is not None else 1.0)
+        if self.pictures is not None and synthetic:
+            pair = self._set_in_motion(random, progress)
+        else:
+            pair = FramePairs(self.footage, self.size, self.max_gap).draw(random, progress)
         target, reference = (np.ascontiguousarray(image.transpose(2, 0, 1)) for image in pair)
         seen = hide_channels(self.terms, random)
         light = random.uniform(-self.terms.light, self.terms.light, (2, 2)).astype(np.float32)
         return {"target": target, "reference": reference, "seen": seen, "light": light}
+
+    def _set_in_motion(self, random: np.random.Generator, progress: float) -> tuple[np.ndarray, np.ndarray]:
+        """Two frames of a synthetic clip; its masks are not looked at. Slow in the first third."""
+        speed = 0.4 if progress < 1 / 3 else 0.8
+        clips = SyntheticClips(self._store, self.seed, (self.size, self.size), 2, speed)
+        frames = clips[int(random.integers(2**31))].frames
+        return frames[1], frames[0]
+
+    @cached_property
+    def _store(self) -> PictureStore:
+        return PictureStore(self.pictures)
 
     def loss(self, network: nn.Module, batch: dict[str, Tensor], progress: float) -> dict[str, Tensor]:
         """``loss`` and its terms, averaged over both directions of time, and the mean ``motion`` in cells.
@@ -176,3 +207,23 @@ class Recipe:
             total = total + getattr(self.terms, name) * terms[name]
         motion = there.detach().square().sum(1).sqrt().mean()
         return {"loss": total, **{name: value.detach() for name, value in terms.items()}, "motion": motion}
+
+
+def from_sources(sources: Sources) -> Recipe:
+    """The recipe for unlabelled clips, and pictures to set in motion; both are decoded once into the cache.
+
+    Raises InputError where neither is given or cannot be used.
+    """
+    sources.need("videos", "photos")
+    recipe = Recipe(None, initial=sources.initial, seed=sources.seed)
+    footage, pictures = None, None
+    if sources.videos:
+        footage = Footage(sources.videos, recipe.size * 9 // 8, sources.cache / "frames")
+    if sources.photos:
+        pictures = pack_pictures(
+            sources.cache / "pictures.bin",
+            photos=list(sources.photos),
+            cutouts=list(sources.cutouts),
+            films=list(sources.films),
+        )
+    return replace(recipe, footage=footage, pictures=pictures)
