@@ -75,6 +75,53 @@ def dilated_by_grid_sample(input, dilation_map, weight, bias=None, mask=None, pa
     return by_grid_sample(input, offset, weight, bias, mask, padding)
 
 
+def attend_by_grid_sample(value, shape, sampling_locations, attention_weights) -> Tensor:
+    """The deformable attention as Deformable DETR's own fallback has it, with a third axis."""
+    batch, _, heads, width = value.shape
+    volume = value.permute(0, 2, 3, 1).reshape(batch * heads, width, *shape)
+    grid = (
+        (2 * sampling_locations - 1).transpose(1, 2).flatten(0, 1).flip(-1).unsqueeze(3)
+    )  # [N M, Q, K, 1, (x, y, t)]
+    sampled = functional.grid_sample(volume, grid.to(value.dtype), align_corners=False).squeeze(
+        4
+    )  # [N M, D, Q, K]
+    weights = attention_weights.transpose(1, 2).flatten(0, 1).unsqueeze(1).to(value.dtype)
+    return (sampled * weights).sum(3).unflatten(0, (batch, heads)).flatten(1, 2).transpose(1, 2)
+
+
+def whole_affinity(memory_key, query_key, memory_value, top_k=None, shrinkage=None, selection=None) -> Tensor:
+    """The memory read by the whole affinity, all in the tensors' dtype (no shrinkage or selection)."""
+    key = memory_key.flatten(2)
+    similarity = 2 * (key.transpose(1, 2) @ query_key.flatten(2)) - key.square().sum(1).unsqueeze(2)
+    similarity = similarity / key.shape[1] ** 0.5
+    if top_k is None:
+        affinity = similarity.softmax(1)
+    else:
+        kept, position = similarity.topk(top_k, 1)
+        affinity = torch.zeros_like(similarity).scatter_(1, position, kept.softmax(1))
+    return (memory_value.flatten(2) @ affinity).unflatten(2, query_key.shape[2:])
+
+
+def warp_by_grid_sample(input: Tensor, offset: Tensor) -> Tensor:
+    """The warp by grid_sample."""
+    height, width = offset.shape[2:]
+    y = torch.arange(height, dtype=offset.dtype).view(1, -1, 1) + offset[:, 0]
+    x = torch.arange(width, dtype=offset.dtype).view(1, 1, -1) + offset[:, 1]
+    grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], -1)
+    return functional.grid_sample(input, grid.to(input.dtype), align_corners=False)
+
+
+def sparse_channels_last(arguments: dict) -> dict:
+    """Activations channels-last, the previous output and the residual too."""
+    last = {"input", "previous", "residual"}
+    return {
+        key: value.contiguous(memory_format=torch.channels_last)
+        if key in last and value is not None
+        else value
+        for key, value in arguments.items()
+    }
+
+
 _CONVOLUTION = {"dense": Baseline(dense_conv, _dense), "grid_sample": Baseline(by_grid_sample, same=True)}
 
 BASELINES: dict[str, dict[str, Baseline]] = {
@@ -84,6 +131,15 @@ BASELINES: dict[str, dict[str, Baseline]] = {
         "dense": Baseline(dense_conv, _dense),
         "grid_sample": Baseline(dilated_by_grid_sample, same=True),
     },
+    "deform_attention3d": {"grid_sample": Baseline(attend_by_grid_sample, same=True)},
+    "memory_readout": {"dense": Baseline(whole_affinity, same=True)},
+    "sparse_conv2d": {"dense": Baseline(dense_conv, _dense)},
+    "warp": {"grid_sample": Baseline(warp_by_grid_sample, same=True)},
 }
 # How an operator's own arguments lie when it is timed.
-LAYOUT: dict[str, Callable[[dict], dict]] = dict.fromkeys(BASELINES, channels_last)
+LAYOUT: dict[str, Callable[[dict], dict]] = dict.fromkeys(BASELINES, channels_last) | {
+    "deform_attention3d": dict,
+    "memory_readout": dict,
+    "sparse_conv2d": sparse_channels_last,
+    "warp": dict,
+}

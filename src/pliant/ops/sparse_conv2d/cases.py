@@ -2,7 +2,38 @@
 
 from __future__ import annotations
 
-from pliant.ops.case import Case, integers, normal
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pliant.ops.case import Case, Made, integers, normal
+
+
+@dataclass(frozen=True)
+class Regions(Made):
+    """A policy as video gives it: ``scale`` of the positions computed, in connected regions, the rest reused."""
+
+    @property
+    def differentiable(self) -> bool:
+        return False
+
+    def tensor(self, name: str, dtype: torch.dtype = torch.float64, device: str = "cpu") -> Tensor:
+        batch, _, height, width = self.shape
+        coarse = normal(batch, 1, -(-height // 8), -(-width // 8)).tensor(name)
+        smooth = F.interpolate(coarse, (height, width), mode="bicubic").flatten()
+        count = round(self.scale * smooth.numel())
+        policy = torch.ones_like(smooth, dtype=torch.uint8)
+        policy[smooth.argsort(descending=True)[:count]] = 2
+        return policy.view(self.shape).to(device)
+
+
+def _benchmark(name: str, height: int, width: int, share: float) -> Case:
+    """256 -> 256 channels, bias, residual and ReLU fused, ``share`` of the positions computed."""
+    arguments = _call((1, 256, height, width), 256, (3, 3), (height, width), padding=1, activation="relu")
+    arguments["policy"] = Regions("regions", (1, 1, height, width), scale=share)
+    return Case(f"{name}, {share:.0%}", arguments, benchmark=True)
 
 
 def _call(x, out, kernel, size, *, groups=1, bias=True, previous=True, residual=True, below=3, **options):
@@ -21,22 +52,4 @@ def _call(x, out, kernel, size, *, groups=1, bias=True, previous=True, residual=
     }
 
 
-CASES = (
-    Case("all three", _call((1, 4, 6, 7), 5, (3, 3), (6, 7), padding=1, activation="relu")),
-    Case("tiny", _call((2, 2, 3, 3), 2, (2, 2), (2, 2)), gradcheck=True),
-    Case(
-        "plain", _call((2, 4, 6, 7), 5, (3, 3), (6, 7), bias=False, previous=False, residual=False, padding=1)
-    ),
-    Case("skips alone", _call((1, 4, 6, 7), 5, (3, 3), (6, 7), below=1, padding=1)),
-    Case("skips and reuses", _call((1, 4, 6, 7), 5, (3, 3), (6, 7), below=2, padding=1)),
-    Case("strided", _call((2, 3, 9, 8), 4, (3, 3), (5, 3), stride=(2, 3), padding=(1, 1))),
-    Case("pointwise", _call((1, 24, 6, 7), 40, (1, 1), (6, 7), activation="relu")),
-    Case("wide kernel", _call((1, 3, 9, 11), 8, (7, 5), (9, 11), padding=(3, 2))),
-    Case("groups", _call((1, 8, 6, 7), 12, (3, 3), (6, 7), groups=4, padding=1)),
-    Case("depth-wise", _call((1, 8, 6, 7), 8, (3, 3), (6, 7), groups=8, padding=1)),
-    Case("empty batch", _call((0, 4, 6, 7), 5, (3, 3), (6, 7), padding=1)),
-    Case("whole vectors", _call((2, 64, 9, 11), 64, (3, 3), (9, 11), padding=1, activation="relu")),
-    Case("odd channels", _call((2, 37, 9, 11), 45, (3, 3), (9, 11), padding=1)),
-    Case("quarter resolution", _call((1, 256, 120, 214), 256, (3, 3), (120, 214), padding=1), benchmark=True),
-    Case("sixteenth resolution", _call((1, 256, 30, 54), 256, (3, 3), (30, 54), padding=1), benchmark=True),
-)
+CASES = (Case("all three", _call((1, 4, 6, 7), 5, (3, 3), (6, 7), padding=1, activation="relu")), Case("tiny", _call((2, 2, 3, 3), 2, (2, 2), (2, 2)), gradcheck=True), Case("plain", _call((2, 4, 6, 7), 5, (3, 3), (6, 7), bias=False, previous=False, residual=False, padding=1)), Case("skips alone", _call((1, 4, 6, 7), 5, (3, 3), (6, 7), below=1, padding=1)), Case("skips and reuses", _call((1, 4, 6, 7), 5, (3, 3), (6, 7), below=2, padding=1)), Case("strided", _call((2, 3, 9, 8), 4, (3, 3), (5, 3), stride=(2, 3), padding=(1, 1))), Case("pointwise", _call((1, 24, 6, 7), 40, (1, 1), (6, 7), activation="relu")), Case("wide kernel", _call((1, 3, 9, 11), 8, (7, 5), (9, 11), padding=(3, 2))), Case("groups", _call((1, 8, 6, 7), 12, (3, 3), (6, 7), groups=4, padding=1)), Case("depth-wise", _call((1, 8, 6, 7), 8, (3, 3), (6, 7), groups=8, padding=1)), Case("empty batch", _call((0, 4, 6, 7), 5, (3, 3), (6, 7), padding=1)), Case("whole vectors", _call((2, 64, 9, 11), 64, (3, 3), (9, 11), padding=1, activation="relu")), Case("odd channels", _call((2, 37, 9, 11), 45, (3, 3), (9, 11), padding=1)), *tuple(_benchmark(name, height, width, share) for name, height, width in (("quarter resolution", 120, 214), ("sixteenth resolution", 30, 54)) for share in (0.05, 0.1, 0.25, 0.5, 1.0)))
