@@ -1,0 +1,131 @@
+"""Between people's pictures and networks: sizes, padding, normalisation, precision. The one place for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["Geometry", "as_image", "as_labels", "prepare", "resolve_precision"]
+
+_MEAN = (0.485, 0.456, 0.406)
+_STANDARD_DEVIATION = (0.229, 0.224, 0.225)
+
+
+def resolve_precision(precision: str = "auto", device: str | torch.device = "cpu") -> torch.dtype:
+    """bfloat16 where it pays ("auto": a GPU, or a CPU with AMX), else float32; "bf16" and "fp32" decide.
+
+    Raises ``ValueError`` for another word.
+    """
+    words = {"bf16": torch.bfloat16, "fp32": torch.float32}
+    if precision in words:
+        return words[precision]
+    if precision != "auto":
+        raise ValueError(f"precision must be auto, bf16 or fp32, got {precision!r}.")
+    fast = torch.device(device).type == "cuda" or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if fast else torch.float32
+
+
+def prepare(network: nn.Module, precision: str = "auto", device: str | torch.device = "cpu") -> nn.Module:
+    """``network`` ready for inference: eval mode, on ``device``, in its precision, weights channels-last."""
+    network = network.eval().requires_grad_(False)
+    network = network.to(device=device, dtype=resolve_precision(precision, device))
+    return network.to(memory_format=torch.channels_last) if _only_images(network) else network
+
+
+def _only_images(network: nn.Module) -> bool:
+    return all(parameter.dim() <= 4 for parameter in network.parameters())
+
+
+def as_image(image: np.ndarray | Tensor) -> np.ndarray:
+    """[H, W, 3] uint8 RGB from an array or tensor; raises ``ValueError`` or ``TypeError`` for anything else."""
+    if isinstance(image, Tensor):
+        image = image.detach().cpu().numpy()
+    image = np.asarray(image)
+    if image.dtype != np.uint8:
+        raise TypeError(f"an image must be uint8 (0 to 255), got {image.dtype}.")
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f"an image must be [H, W, 3] RGB, got {list(image.shape)}.")
+    return image
+
+
+def as_labels(labels: np.ndarray | Tensor, image: np.ndarray) -> np.ndarray:
+    """[H, W] uint8 labels that fit ``image``; bool counts as object 1. Raises ``ValueError`` or ``TypeError``."""
+    if isinstance(labels, Tensor):
+        labels = labels.detach().cpu().numpy()
+    labels = np.asarray(labels)
+    if labels.shape != image.shape[:2]:
+        raise ValueError(f"labels are {list(labels.shape)}, the image is {list(image.shape[:2])}: they must agree.")
+    if labels.dtype == bool:
+        return labels.astype(np.uint8)
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise TypeError(f"labels must be integers 0 to 255, got {labels.dtype}.")
+    if labels.size and (labels.min() < 0 or labels.max() > 255):
+        raise ValueError(f"labels must lie in 0..255, got {labels.min()}..{labels.max()}.")
+    return labels.astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a picture of ``height`` x ``width`` becomes the network's input, and back.
+
+    The short side becomes ``size`` (small pictures are enlarged at most twice), then both sides are padded to
+    multiples of ``stride``, half on each side.
+    """
+
+    height: int
+    width: int
+    size: int
+    stride: int
+
+    @property
+    def inner(self) -> tuple[int, int]:
+        """Rows and columns after scaling."""
+        factor = min(self.size / min(self.height, self.width), 2.0)
+        return max(1, round(self.height * factor)), max(1, round(self.width * factor))
+
+    @property
+    def padding(self) -> tuple[int, int, int, int]:
+        """Left, right, top, bottom."""
+        rows, columns = self.inner
+        down, across = -rows % self.stride, -columns % self.stride
+        return across // 2, across - across // 2, down // 2, down - down // 2
+
+    def image(self, image: np.ndarray, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Normalised [1, 3, H', W'], channels-last, zeros as padding."""
+        rows, columns = self.inner
+        if (rows, columns) != image.shape[:2]:
+            shrink = rows < image.shape[0]
+            image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
+        left, right, top, bottom = self.padding
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device)
+        padded = torch.zeros(top + rows + bottom, left + columns + right, 3, dtype=dtype, device=device)
+        mean, deviation = (torch.tensor(v, device=device) * 255 for v in (_MEAN, _STANDARD_DEVIATION))
+        padded[top : top + rows, left : left + columns] = (pixels.float() - mean) / deviation
+        return padded.permute(2, 0, 1)[None]
+
+    def masks(self, labels: np.ndarray, ids: list[int], device: torch.device) -> Tensor:
+        """Masks [K, H', W'] in [0, 1] of ``ids``; where scaled down, the share of a pixel that is covered."""
+        rows, columns = self.inner
+        planes = []
+        for identity in ids:
+            plane = (labels == identity).astype(np.float32)
+            if (rows, columns) != labels.shape:
+                shrink = rows < labels.shape[0]
+                plane = cv2.resize(plane, (columns, rows), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
+            planes.append(plane)
+        masks = torch.from_numpy(np.stack(planes)) if planes else torch.zeros(0, rows, columns)
+        return F.pad(masks.to(device), self.padding)
+
+    def back(self, probabilities: Tensor) -> Tensor:
+        """Probabilities [..., H', W'] at the picture's own size, bilinear (so that edges stay smooth)."""
+        left, _, top, _ = self.padding
+        rows, columns = self.inner
+        inside = probabilities[..., top : top + rows, left : left + columns]
+        if (rows, columns) == (self.height, self.width):
+            return inside
+        return F.interpolate(inside[None], (self.height, self.width), mode="bilinear", align_corners=False)[0]
