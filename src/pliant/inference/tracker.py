@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pliant.inference.frames import Geometry, as_image, as_labels, prepare
 
-__all__ = ["Tracked", "Tracker", "TrackerState", "track"]
+__all__ = ["Given", "Tracked", "Tracker", "TrackerState", "given_masks", "track"]
 
 
 @dataclass(slots=True)
@@ -271,12 +271,12 @@ def track(
         network = prepare(load(model, weights), precision)
     tracker = Tracker(network, size=size, memory_every=memory_every)
     with _opened(source) as frames:
-        given = _given(mask, boxes, frames)
-        if not given:
+        given = given_masks(mask, boxes, frames.info)
+        if not given.frames:
             raise MaskError("nothing to follow: give a mask or a box.")
         for index, frame in enumerate(frames):
-            if index in given:
-                labels, complete = given[index](frame.image)
+            if index in given.frames:
+                labels, complete = given.frames[index](frame.image)
                 labels = tracker.add_objects(frame.image, labels, complete=complete)
             elif not tracker.objects:
                 labels = np.zeros(frame.image.shape[:2], np.uint8)
@@ -288,26 +288,34 @@ def track(
             yield Tracked(frame, labels, tracker.objects, tracker.confidence, tracker.lost, soft)
 
 
-def _given(mask: Any, boxes: Mapping[int, list] | None, frames: Any) -> dict[int, Any]:
-    """Frame index -> function of the image that gives (labels, whether they name every object)."""
+@dataclass(slots=True)
+class Given:
+    """What was marked: frame index -> function of its image that gives (labels, whether they name every object)."""
+
+    frames: dict[int, Callable[[np.ndarray], tuple[np.ndarray, bool]]]
+    objects: dict[int, str]
+    warnings: list[str]
+
+
+def given_masks(mask: Any, boxes: Mapping[int, list] | None, info: Any) -> Given:
+    """Masks and boxes in any form that ``track`` takes, for a source of which ``info`` is known (or None)."""
     from pliant.video import read_masks
 
-    given: dict[int, Any] = {}
+    given = Given({}, {}, [])
     if isinstance(mask, (str, Path)):
-        info = getattr(frames, "info", None)
         size = (info.height, info.width) if info else None
-        masks = read_masks(mask, size=size, names=info.names if info else None)
-        mask = {i: (labels, i not in masks.partial) for i, labels in masks.frames.items()}
-    elif mask is not None and hasattr(mask, "frames"):
+        mask = read_masks(mask, size=size, names=info.names if info else None)
+    if hasattr(mask, "partial"):
+        given.objects, given.warnings = dict(mask.objects), list(mask.warnings)
         mask = {i: (labels, i not in mask.partial) for i, labels in mask.frames.items()}
     elif mask is not None and not isinstance(mask, Mapping):
         mask = {0: mask}
     for index, value in (mask or {}).items():
         pair = value if isinstance(value, tuple) else (value, False)
-        given[int(index)] = lambda image, pair=pair: pair
+        given.frames[int(index)] = lambda image, pair=pair: pair
     for index, several in (boxes or {}).items():
-        before = given.get(int(index))
-        given[int(index)] = lambda image, several=several, before=before: _from_boxes(image, several, before)
+        before = given.frames.get(int(index))
+        given.frames[int(index)] = lambda image, several=several, before=before: _from_boxes(image, several, before)
     return given
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pliant.errors import UnknownNameError
 
-__all__ = ["MODELS", "Model", "build", "load"]
+__all__ = ["MODELS", "Model", "build", "load", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,20 @@ def build(name: str, **options: Any):
         raise UnknownNameError("model", name, MODELS)
     family = importlib.import_module(f"pliant.models.{MODELS[name].family}")
     return family.build(name, **options)
+
+
+def resolve(name: str = "default", task: str = "track") -> str:
+    """The name that "default" stands for on this machine; any other name of ``MODELS`` as it is.
+
+    Raises ``UnknownNameError`` for a name that is not in the table, or a task without a default.
+    """
+    if name != "default":
+        if name not in MODELS:
+            raise UnknownNameError("model", name, MODELS)
+        return name
+    if task not in _DEFAULTS:
+        raise UnknownNameError("task with a default model", task, _DEFAULTS)
+    return _DEFAULTS[task][0]
 
 
 def load(name: str = "default", weights: str | Path | None = None, *, task: str = "track", **options: Any):
