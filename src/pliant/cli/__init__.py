@@ -17,6 +17,7 @@ from pliant.errors import PliantError
 # name -> (module:attribute of a click command, one line of help)
 COMMANDS = {
     "track": ("pliant.cli.track:track", "Follow marked objects through a video."),
+    "train": ("pliant.cli.train:train", "Train a network: one loop, a recipe for each."),
     "evaluate": ("pliant.cli.evaluate:evaluate_command", "Score results by the rules of a benchmark."),
     "fetch-training-data": (
         "pliant.cli.fetch_training_data:fetch_training_data",

@@ -11,14 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pliant.datasets.pictures import PictureStore
+from pliant.datasets.pictures import PictureStore, pack_pictures
+from pliant.datasets.sources import Sources
 from pliant.datasets.synthetic import SyntheticClips
 from pliant.losses.segmentation import bootstrapped_cross_entropy, dice
 from pliant.models.backbones.keras_resnet50 import read_keras_resnet50
 from pliant.models.spvos.small import SmallTracker, build
 from pliant.weights import read_weights
 
-__all__ = ["SmallRecipe", "Stage"]
+__all__ = ["SmallRecipe", "Stage", "from_sources"]
 
 MEAN = np.array([0.485, 0.456, 0.406], np.float32) * 255
 STANDARD_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32) * 255
@@ -108,3 +109,15 @@ class SmallRecipe:
     @cached_property
     def _store(self) -> PictureStore:
         return PictureStore(self.pictures)
+
+
+def from_sources(sources: Sources) -> SmallRecipe:
+    """The recipe for photographs, cut-outs and film; packs them once into the cache. Raises ``InputError``."""
+    sources.need("photos")
+    pictures = pack_pictures(
+        sources.cache / "pictures.bin",
+        photos=list(sources.photos),
+        cutouts=list(sources.cutouts),
+        films=list(sources.films),
+    )
+    return SmallRecipe(pictures, sources.initial, sources.seed)

@@ -1,0 +1,89 @@
+"""``pliant train``: one loop for every recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pliant.cli.common import Quietness, progress_bar, verbosity
+
+__all__ = ["train"]
+
+_PATHS = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("name", metavar="RECIPE")
+@click.option("--photos", type=_PATHS, multiple=True, help="Photographs (folder or file; may be repeated).")
+@click.option("--cutouts", type=_PATHS, multiple=True, help="Pictures with transparency (may be repeated).")
+@click.option("--films", type=_PATHS, multiple=True, help="Film for moving backgrounds (may be repeated).")
+@click.option("--videos", type=_PATHS, multiple=True, help="Clips without masks, for self-supervised recipes.")
+@click.option("--data", "clips", type=_PATHS, help="Clips with masks: a folder in DAVIS or YouTube-VOS layout.")
+@click.option("--from", "initial", help="Start from these weights: a model's name or a file.")
+@click.option("--out", type=_PATHS, required=True, help="Folder of the run; an unfinished run there is continued.")
+@click.option("--steps", type=int, help="Length of the schedule.")
+@click.option("--batch-size", type=int)
+@click.option("--learning-rate", type=float)
+@click.option("--workers", type=int, default=2, show_default=True, help="Processes that make samples.")
+@click.option("--precision", type=click.Choice(["bf16", "fp32"]), default="bf16", show_default=True)
+@click.option("--time-limit", type=float, metavar="MINUTES", help="Stop after this time; can be continued.")
+@click.option("--finish-in", type=float, metavar="MINUTES", help="Fit the whole schedule into this time.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--no-resume", is_flag=True, help="Begin anew even where OUT holds a run.")
+@verbosity
+def train(
+    name: str,
+    photos: tuple[Path, ...],
+    cutouts: tuple[Path, ...],
+    films: tuple[Path, ...],
+    videos: tuple[Path, ...],
+    clips: Path | None,
+    initial: str | None,
+    out: Path,
+    workers: int,
+    precision: str,
+    time_limit: float | None,
+    finish_in: float | None,
+    seed: int,
+    no_resume: bool,
+    quietness: Quietness,
+    **numbers: float | None,
+) -> None:
+    """Train RECIPE into the folder OUT.
+
+    \b
+    pliant train spvos_small --photos DIR --cutouts DIR --out runs/small
+    pliant train spvos_small --from spvos_small --data my-clips --out runs/mine --finish-in 10
+    """
+    from pliant.datasets.sources import Sources
+    from pliant.training import recipe
+    from pliant.training.loop import Settings
+    from pliant.training.loop import train as run
+
+    sources = Sources(photos, cutouts, films, videos, clips, _weights(initial), out / "cache", seed)
+    chosen, settings = recipe(name, sources)
+    settings.update({key: value for key, value in numbers.items() if value is not None})
+    settings.update(
+        workers=workers, precision=precision, time_limit=time_limit, finish_in=finish_in, seed=seed
+    )
+    settings = Settings(**settings)
+    with progress_bar("training", settings.steps, quiet=quietness.quiet) as advance:
+        run(
+            chosen, out, settings, resume=not no_resume,
+            on_step=lambda r: advance(r.step, f"loss {r.losses['loss']:.3f}  {r.seconds_left / 60:.0f} min left"),
+        )  # fmt: skip
+    if not quietness.quiet:
+        click.echo(f"weights: {out / 'weights.safetensors'}")
+
+
+def _weights(initial: str | None) -> Path | None:
+    """A file, or the embedded weights of a model's name."""
+    if initial is None:
+        return None
+    from pliant.models import MODELS
+    from pliant.weights import embedded
+
+    if initial in MODELS:
+        return embedded(initial, MODELS[initial].weights)
+    return Path(initial)
