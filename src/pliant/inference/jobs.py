@@ -69,7 +69,7 @@ def track_to_folder(
             return writer.finish()
         snapshot = Path(out) / _SNAPSHOT
         known = _recall(tracker, snapshot, writer.done)
-        seconds = _follow(frames, tracker, given, writer, snapshot, known, on_frame)
+        seconds = _follow(frames, tracker, given, writer, snapshot, known, alpha is not None, on_frame)
         fresh = max(1, len(seconds))
         summary = {
             "pliant": pliant.__version__,
@@ -104,6 +104,7 @@ def _follow(
     writer: ResultWriter,
     snapshot: Path,
     known: int,
+    soft_edges: bool,
     on_frame: Callable[[Progress], None] | None,
 ) -> list[float]:
     """The loop; returns the seconds that each frame took, those of an earlier run left out."""
@@ -121,7 +122,7 @@ def _follow(
             if count < done:
                 writer.replay(frame)
                 continue
-            soft = tracker.probabilities if writer.wants_soft else None
+            soft = tracker.probabilities if soft_edges else None
             planes = None if soft is None else {i: soft[k + 1] for k, i in enumerate(tracker.objects)}
             writer.write(
                 frame, labels, planes, given=marked is not None, confidence=tracker.confidence, lost=tracker.lost
