@@ -17,6 +17,7 @@ from pliant.errors import PliantError
 # name -> (module:attribute of a click command, one line of help)
 COMMANDS = {
     "track": ("pliant.cli.track:track", "Follow marked objects through a video."),
+    "track-dataset": ("pliant.cli.track_dataset:track_dataset", "Follow the objects of every sequence of a dataset."),
     "train": ("pliant.cli.train:train", "Train a network: one loop, a recipe for each."),
     "evaluate": ("pliant.cli.evaluate:evaluate_command", "Score results by the rules of a benchmark."),
     "fetch-training-data": (

@@ -102,7 +102,8 @@ class Geometry:
             shrink = rows < image.shape[0]
             image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
         left, right, top, bottom = self.padding
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device)
+        image = np.ascontiguousarray(image)
+        pixels = torch.from_numpy(image if image.flags.writeable else image.copy()).to(device)
         padded = torch.zeros(top + rows + bottom, left + columns + right, 3, dtype=dtype, device=device)
         mean, deviation = (torch.tensor(v, device=device) * 255 for v in (_MEAN, _STANDARD_DEVIATION))
         padded[top : top + rows, left : left + columns] = (pixels.float() - mean) / deviation
