@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +34,12 @@ _ONLY_2017 = "bike-packing dogs-jump gold-fish india judo lab-coat loading mbike
 _KNOWN_LISTS = {(2016, "val"): _VAL_2016.split(), (2017, "val"): sorted((_VAL_2016 + _ONLY_2017).split())}
 
 
-def sequence_names(root: Path, split: str, year: int) -> list[str]:
+def sequence_names(root: Path, split: str, year: int, notes: list[str]) -> list[str]:
     """The sequences of a split, in the order of its list.
 
-    Reads ``ImageSets/<year>/<split>.txt``; for 2016 also the pairs of paths in ``ImageSets/480p``. Where
-    there is no list, the published one of the 2016 and 2017 validation split stands in if the annotations fit
-    it. Raises DatasetError with the path that was expected.
+    Reads ``ImageSets/<year>/<split>.txt``; for 2016 also the pairs of paths in ``ImageSets/480p``. Where there is no
+    list, the published one of the 2016 and 2017 validation split stands in if its sequences are there, and ``notes``
+    gets a sentence about it. Raises DatasetError with the path that was expected.
     """
     list_file = root / "ImageSets" / str(year) / f"{split}.txt"
     pair_file = root / "ImageSets" / "480p" / f"{split}.txt"
@@ -51,10 +52,10 @@ def sequence_names(root: Path, split: str, year: int) -> list[str]:
         present = {path.name for path in (root / "Annotations" / "480p").glob("*")}
         if not names or not present.issuperset(names):
             raise DatasetError(f"{list_file} is missing; {_expected(root, year)}")
-    names = list(dict.fromkeys(names))
+        notes.append(f"{list_file} is missing; the published list of {len(names)} sequences was taken in its place")
     if not names:
         raise DatasetError(f"{list_file if list_file.is_file() else pair_file} names no sequence")
-    return names
+    return list(dict.fromkeys(names))
 
 
 def annotation_folder(root: Path, unsupervised: bool = False, resolution: str = "480p") -> Path:
@@ -110,12 +111,13 @@ def clips(
 
     Objects are 1 to the largest id of the first mask. Raises DatasetError saying what was expected and found.
     """
-    root = Path(root)
+    root, notes = Path(root), []
     annotations = annotation_folder(root, unsupervised, resolution)
-    return [
-        _clip(root / "JPEGImages" / resolution / name, annotations / name, merge=year == 2016)
-        for name in sequence_names(root, split, year)
-    ]
+    names = sequence_names(root, split, year, notes)
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    images = root / "JPEGImages" / resolution
+    return [_clip(images / name, annotations / name, merge=year == 2016) for name in names]
 
 
 def _clip(images: Path, annotations: Path, merge: bool) -> Clip:
@@ -144,4 +146,4 @@ def _read_merged(path: Path) -> np.ndarray:
 def _read_void(path: Path) -> np.ndarray:
     """Labels whose void pixels are 255, also where the file says 254."""
     labels = read_labels(path)
-    return np.where(labels == 254, np.uint8(255), labels) if labels.max(initial=0) == 254 else labels
+    return np.maximum(labels, (labels == 254) * np.uint8(255)) if labels.max(initial=0) >= 254 else labels

@@ -85,7 +85,8 @@ def evaluate_davis2016(
         raise UnknownNameError("convention of davis2016", convention, CONVENTIONS)
     gt, results = Path(gt), Path(results)
     folder = annotation_folder(gt)
-    files = {name: annotation_files(folder, name) for name in sequence_names(gt, split, 2016)}
+    warnings: list[str] = []
+    files = {name: annotation_files(folder, name) for name in sequence_names(gt, split, 2016, warnings)}
     for name, masks in files.items():
         if len(masks) < 3:
             raise DatasetError(
@@ -97,7 +98,7 @@ def evaluate_davis2016(
     scored = run_tasks(score_sequence, tasks, [len(masks) for masks in files.values()], jobs, progress)
     Problems.raise_first(problems for _, _, problems in scored)
     curves = [curve for curve, _, _ in scored]
-    warnings = _uncounted_warning(files, results) + _value_warning(scored, convention)
+    warnings += _uncounted_warning(files, results) + _value_warning(scored, convention)
     report = davis_report("davis2016", convention, curves, list(files), fixed, warnings)
     report.sequences, report.objects = report.objects, {}
     return report

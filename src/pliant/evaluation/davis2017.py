@@ -62,7 +62,8 @@ def evaluate_davis2017(
     """
     gt, results = Path(gt), Path(results)
     folder = annotation_folder(gt)
-    files = {name: annotation_files(folder, name) for name in sequence_names(gt, split, 2017)}
+    warnings: list[str] = []
+    files = {name: annotation_files(folder, name) for name in sequence_names(gt, split, 2017, warnings)}
     for name, masks in files.items():
         if len(masks) < 3:
             raise DatasetError(
@@ -77,7 +78,7 @@ def evaluate_davis2017(
     if not curves:
         raise DatasetError(f"no sequence of {gt} has an object in its first frame: there is nothing to score")
     names = [f"{curve.sequence}_{curve.object}" for curve in curves]
-    warnings = [sentence for _, sentences, _ in scored for sentence in sentences]
+    warnings += [sentence for _, sentences, _ in scored for sentence in sentences]
     return davis_report("davis2017", None, curves, names, fixed, warnings)
 
 

@@ -70,7 +70,8 @@ def evaluate_davis2017_unsupervised(
     gt, results = Path(gt), Path(results)
     folder = annotation_folder(gt, unsupervised=True)
     year = 2019 if split in ("test-dev", "test-challenge") else 2017
-    files = {name: annotation_files(folder, name) for name in sequence_names(gt, split, year)}
+    warnings: list[str] = []
+    files = {name: annotation_files(folder, name) for name in sequence_names(gt, split, year, warnings)}
     find_results(results, [(name, [mask.name for mask in masks]) for name, masks in files.items()])
     tasks = [(name, masks, results / name) for name, masks in files.items()]
     scored = run_tasks(score_sequence, tasks, [len(masks) for masks in files.values()], jobs, progress)
@@ -79,7 +80,7 @@ def evaluate_davis2017_unsupervised(
     if not curves:
         raise DatasetError(f"no sequence of {gt} has an object in its first frame: there is nothing to score")
     names = [f"{curve.sequence}_{curve.object}" for curve in curves]
-    warnings = [sentence for _, sentences, _ in scored for sentence in sentences]
+    warnings += [sentence for _, sentences, _ in scored for sentence in sentences]
     report = davis_report("davis2017-unsupervised", None, curves, names, fixed, warnings)
     for name, curve in zip(names, curves, strict=True):
         report.objects[name]["proposal"] = curve.prediction

@@ -57,7 +57,7 @@ def _davis(results: Path, like: Path, split: str) -> _Entries:
     """The folders of the sequences at the top: a zip with one folder around them is refused."""
     year = 2019 if (like / "ImageSets" / "2019" / f"{split}.txt").is_file() else 2017
     needed = []
-    for name in sequence_names(like, split, year):
+    for name in sequence_names(like, split, year, notes=[]):
         images = sorted((like / "JPEGImages" / "480p" / name).glob("*.jpg"))
         if not images:
             raise DatasetError(f"sequence {name} has no image in {like / 'JPEGImages' / '480p' / name}")
