@@ -95,8 +95,8 @@ class ContactSheet:
         if not tiles:
             raise ValueError("a contact sheet needs at least one frame.")
         height, width = tiles[0].picture.shape[:2]
-        across = min(len(tiles), max(2, round((1600 - 2 * _MARGIN) / (width + _GAP))))
-        down = -(-len(tiles) // across)
+        down = -(-len(tiles) // max(2, round((1600 - 2 * _MARGIN) / (width + _GAP))))
+        across = -(-len(tiles) // down)  # rows of one length as far as it goes
         page_width = max(2 * _MARGIN + across * width + (across - 1) * _GAP, 560)
         top = _MARGIN + (34 if title else 0)
         lines = len(seen or {})
@@ -120,7 +120,7 @@ class ContactSheet:
 
     def _tile(self, index, seconds, image, labels, given, confidence, lost) -> _Tile:
         height, width = image.shape[:2]
-        scale = min(self._width / width, 0.75 * self._width / height)
+        scale = min(self._width / width, self._width / height)
         size = max(1, round(width * scale)), max(1, round(height * scale))
         picture = cv2.resize(draw_overlay(image, labels, outline=max(1, round(1.5 / scale))), size,
                              interpolation=cv2.INTER_AREA)  # fmt: skip

@@ -29,7 +29,7 @@ def draw_overlay(
         image: [H, W, 3] uint8 RGB; it stays as it is.
         labels: [H, W] uint8, 0 is background.
         opacity: share of the colour inside an object, 0 to 1.
-        outline: width of the line in pixels, 0 for none; default 1 for each 320 pixels of height, at least 1.
+        outline: width of the line in pixels, 0 for none; default 1 for each 320 pixels of the shorter side, at least 1.
         ids: write each object's number into it.
     """
     if image.shape[:2] != labels.shape:
@@ -38,7 +38,7 @@ def draw_overlay(
     rows = np.flatnonzero(labels.any(axis=1))
     if not rows.size:
         return drawn
-    width = max(1, round(image.shape[0] / 320)) if outline is None else outline
+    width = max(1, round(min(image.shape[:2]) / 320)) if outline is None else outline
     columns = np.flatnonzero(labels.any(axis=0))
     # Only what lies around the objects is touched.
     part = np.s_[
@@ -60,7 +60,7 @@ def draw_overlay(
 
 
 def _write_ids(drawn: np.ndarray, labels: np.ndarray) -> None:
-    scale = max(0.4, drawn.shape[0] / 900)
+    scale = max(0.4, min(drawn.shape[:2]) / 900)
     for identity in np.flatnonzero(np.bincount(labels.ravel(), minlength=256))[1:]:
         mask = (labels == identity).view(np.uint8)
         # The pixel farthest from the object's edge: always inside, whatever its shape.
@@ -91,5 +91,7 @@ def write_text(
     if centred:
         (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
         x, y = x - width // 2, y + height // 2
-    for line, shade in ((thickness + 2, (0, 0, 0)), (thickness, colour)):
-        cv2.putText(image, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, shade, line, cv2.LINE_AA)
+    # The rim is the text itself, moved: a thicker line would make the letters wider in newer versions of OpenCV.
+    for dx, dy in ((-1, 0), (1, 0), (0, -1), (0, 1), (1, 1)):
+        cv2.putText(image, text, (x + dx, y + dy), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), thickness, cv2.LINE_AA)
+    cv2.putText(image, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thickness, cv2.LINE_AA)
