@@ -93,7 +93,10 @@ def _run(protocol: str, gt: Path, results: Path, options: dict[str, Any], quiet:
         BarColumn(),
         TextColumn("{task.completed}/{task.total} frames"),
     )
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True, disable=quiet) as bar:
+    console = Console(stderr=True)
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=quiet or not console.is_terminal
+    ) as bar:
         task = bar.add_task(protocol, total=None)
         return evaluate(
             protocol,

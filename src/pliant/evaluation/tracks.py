@@ -155,11 +155,11 @@ def score_video(
         found = [detection for detection in detections if detection.category == category]
         found = sorted(found, key=lambda detection: -detection.score)[: MOST_DETECTIONS[-1]]
         wanted = [truth for truth in truths if truth.annotation.category == category]
+        targets = [_decode(truth.annotation.segmentations, video) for truth in wanted]
         try:
             tracks = [_decode(detection.segmentations, video) for detection in found]
-            targets = [_decode(truth.annotation.segmentations, video) for truth in wanted]
         except MaskError as error:
-            problems.add(f"a mask of category {category} in video {video.id} cannot be used: {error}")
+            problems.add(f"a result of category {category} in video {video.id} cannot be used: {error}")
             continue
         iou = np.array([[_track_iou(track, target) for target in targets] for track in tracks])
         iou = iou.reshape(len(tracks), len(targets))
