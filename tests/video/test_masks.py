@@ -177,9 +177,7 @@ class TestFolders:
         write_mask(tmp_path / "frame_12.png", two)
         assert list(read_masks(tmp_path).frames) == [0, 12]
         names = [f"{number:05d}" for number in range(5, 20)]
-        with pytest.raises(
-            MaskError, match=r"00000.png belongs to no frame of the video: .* such as 00005.png"
-        ):
+        with pytest.raises(MaskError, match=r"00000.png belongs to no frame of the video: .* such as 00005.png"):
             read_masks(tmp_path, names=names)
 
     def test_a_single_file_goes_to_the_frame_of_its_name(self, tmp_path, two):
@@ -271,9 +269,7 @@ class TestJson:
         assert list(given.frames) == [0, 6] and list(given.objects) == [8, 9]
         for annotation in data["annotations"]:
             del annotation["track_id"]
-        with pytest.raises(
-            MaskError, match=r"does not say which is which in the next; give every .* a track_id"
-        ):
+        with pytest.raises(MaskError, match=r"does not say which is which in the next; give every .* a track_id"):
             read_masks(self.write(tmp_path, data))
 
     def test_youtube_vis(self, tmp_path, two):
@@ -355,9 +351,7 @@ class TestWhatIsNoMask:
             from_array(two.astype(np.int32) * 1000)
 
     def test_an_array_of_another_kind(self, two):
-        with pytest.raises(
-            MaskError, match=r"is float64 of shape \[40, 60\]; a mask is \[H, W\] of whole numbers"
-        ):
+        with pytest.raises(MaskError, match=r"is float64 of shape \[40, 60\]; a mask is \[H, W\] of whole numbers"):
             from_array(two * 0.5)
 
 
@@ -373,9 +367,7 @@ class TestWriting:
             assert image.getpalette() == PALETTE.ravel().tolist()
 
     def test_no_file_is_left_where_writing_fails(self, tmp_path, two):
-        with pytest.raises(
-            OutputError, match=r"the mask .*gone/a.png cannot be written: No such file or directory"
-        ):
+        with pytest.raises(OutputError, match=r"the mask .*gone/a.png cannot be written: No such file or directory"):
             write_mask(tmp_path / "gone" / "a.png", two)
         assert list(tmp_path.iterdir()) == []
 
@@ -396,9 +388,7 @@ class TestRealFiles:
             0: [1], 5: [2], 8: [3], 13: [4]
         }  # fmt: skip
         assert given.partial == {5, 8, 13}
-        assert (
-            len(given.warnings) == 1 and "frame 5" in given.warnings[0] and "853 x 480" in given.warnings[0]
-        )
+        assert len(given.warnings) == 1 and "frame 5" in given.warnings[0] and "853 x 480" in given.warnings[0]
 
     def test_caps_an_object_is_added_later(self):
         given = read_masks(shared("data", "more", "caps", "Annotations", "480p", "caps"), size=(853, 480))

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from video_clips import encode, found_square, overwrite_packet, picture, square
 
+from conftest import shared
 from pliant.errors import SourceError
 from pliant.video import read
 
@@ -150,9 +151,7 @@ class TestDamage:
         assert (found_square(found[16].image) != square(16)).mean() < 0.03
         assert f"{path}: a frame near " in reader.warnings[0] and "is damaged: " in reader.warnings[0]
 
-    @pytest.mark.parametrize(
-        ("codec", "name"), [("mpeg4", "a.mp4"), ("mjpeg", "a.mov"), ("libvpx-vp9", "a.webm")]
-    )
+    @pytest.mark.parametrize(("codec", "name"), [("mpeg4", "a.mp4"), ("mjpeg", "a.mov"), ("libvpx-vp9", "a.webm")])
     def test_other_codings_keep_count(self, tmp_path, codec, name):
         path = encode(tmp_path / name, codec=codec, pixels="yuvj420p" if codec == "mjpeg" else "yuv420p")
         overwrite_packet(path, 10)
@@ -271,6 +270,19 @@ class TestImages:
             read(tmp_path)
         with pytest.raises(SourceError, match=r"no file matches .*\*.jpg"):
             read(str(tmp_path / "*.jpg"))
+
+
+class TestRealClips:
+    @pytest.mark.parametrize(
+        ("name", "frames", "size"),
+        [("kitten.mp4", 149, (320, 568)), ("dance-portrait.mp4", 240, (720, 406)), ("street-cars.mp4", 40, (450, 800))],
+    )
+    def test_every_frame_of_real_footage_is_read(self, name, frames, size):
+        with read(shared("data", "unlabelled", name)) as reader:
+            assert (reader.info.size, reader.info.frame_count) == (size, frames)
+            times = [frame.time_seconds for frame in reader]
+        assert len(times) == frames and (np.diff(times) > 0).all()
+        assert reader.damaged == 0 and reader.warnings == []
 
 
 class TestStreams:

@@ -63,9 +63,7 @@ class TestWhatIsWritten:
         )
         assert summary == json.loads((tmp_path / "out" / "summary.json").read_text())
         assert summary["model"] == "truth" and summary["frames"] == 12 and summary["given_frames"] == [0]
-        assert summary["objects"] == {
-            "1": {"name": "square", "frames_seen": 12, "mean_confidence": 0.5, "lost": []}
-        }
+        assert summary["objects"] == {"1": {"name": "square", "frames_seen": 12, "mean_confidence": 0.5, "lost": []}}
         assert summary["files"] == [
             "masks",
             "overlay.mp4",
@@ -101,13 +99,9 @@ class TestWhatIsWritten:
         ):
             for frame in frames:
                 there = frame.index in (2, 3, 4, 8, 9)
-                results.write(
-                    frame, labels_of(frame.index) * np.uint8(there), lost=[1] if frame.index == 9 else None
-                )
+                results.write(frame, labels_of(frame.index) * np.uint8(there), lost=[1] if frame.index == 9 else None)
             objects = results.finish()["objects"]
-        assert objects == {
-            "1": {"name": "", "frames_seen": 4, "mean_confidence": None, "lost": [[5, 7], [9, 11]]}
-        }
+        assert objects == {"1": {"name": "", "frames_seen": 4, "mean_confidence": None, "lost": [[5, 7], [9, 11]]}}
 
     def test_no_overlay_where_none_is_wanted(self, tmp_path):
         run(encode(tmp_path / "a.mp4", frames=3), tmp_path / "out", overlay=False)
@@ -163,9 +157,7 @@ class TestOverlay:
         run(tmp_path / "a.mkv", tmp_path / "out")
         with av.open(str(tmp_path / "out" / "overlay.mp4")) as overlay:
             assert overlay.streams.audio[0].codec_context.name == "aac"
-            assert sum(frame.samples for frame in overlay.decode(audio=0)) / 16000 == pytest.approx(
-                0.75, abs=0.15
-            )
+            assert sum(frame.samples for frame in overlay.decode(audio=0)) / 16000 == pytest.approx(0.75, abs=0.15)
 
     @pytest.mark.parametrize(("size", "written"), [((97, 131), (98, 132)), ((96, 131), (96, 132))])
     def test_odd_sizes_are_made_even(self, tmp_path, size, written):
@@ -284,9 +276,7 @@ class TestBreaks:
             "            os.kill(os.getpid(), signal.SIGKILL)\n"
         )
         here = str(Path(__file__).parent)
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(clip), str(tmp_path / "out"), here], timeout=60
-        )
+        done = subprocess.run([sys.executable, "-c", code, str(clip), str(tmp_path / "out"), here], timeout=60)
         assert done.returncode == -signal.SIGKILL
         with open(tmp_path / "out" / ".journal.jsonl", "a") as journal:
             journal.write('{"index": 99, "na')  # a line that the kill cut off
@@ -305,9 +295,7 @@ class TestBreaks:
         clip = encode(tmp_path / "a.mp4")
         with pytest.raises(KeyboardInterrupt):
             run(clip, tmp_path / "out", stop=7, settings={"model": "small"})
-        with pytest.raises(
-            OutputError, match=r"was begun with another model \('small', now 'large'\) and cannot be"
-        ):
+        with pytest.raises(OutputError, match=r"was begun with another model \('small', now 'large'\) and cannot be"):
             run(clip, tmp_path / "out", resume=True, settings={"model": "large"})
 
     def test_a_mask_that_was_deleted_is_made_again(self, tmp_path):
@@ -325,9 +313,7 @@ class TestBeforeWorkStarts:
         clip = encode(tmp_path / "a.mp4", frames=6)
         run(clip, tmp_path / "out")
         (tmp_path / "out" / "notes.txt").write_text("mine")
-        with pytest.raises(
-            OutputError, match=r"out already holds results \(summary.json, .*\); use --overwrite"
-        ):
+        with pytest.raises(OutputError, match=r"out already holds results \(summary.json, .*\); use --overwrite"):
             run(clip, tmp_path / "out")
         run(encode(tmp_path / "b.mp4", frames=3), tmp_path / "out", overwrite=True)
         assert files(tmp_path / "out" / "masks") == ["00000.png", "00001.png", "00002.png"]
@@ -337,9 +323,7 @@ class TestBeforeWorkStarts:
         clip = encode(tmp_path / "a.mp4")
         with pytest.raises(KeyboardInterrupt):
             run(clip, tmp_path / "out", stop=7)
-        with pytest.raises(
-            OutputError, match=r"holds an unfinished run; use --resume to continue it, --overwrite"
-        ):
+        with pytest.raises(OutputError, match=r"holds an unfinished run; use --resume to continue it, --overwrite"):
             run(clip, tmp_path / "out")
 
     def test_a_file_in_the_place_of_the_folder(self, tmp_path):
@@ -364,9 +348,7 @@ class TestBeforeWorkStarts:
     def test_too_little_room(self, tmp_path, monkeypatch):
         usage = namedtuple("usage", "total used free")
         monkeypatch.setattr(pliant.video.write.shutil, "disk_usage", lambda _: usage(1, 1, 1000))
-        with pytest.raises(
-            OutputError, match=r"has 0 MB free and the results of 20 frames of 128 x 96 take about"
-        ):
+        with pytest.raises(OutputError, match=r"has 0 MB free and the results of 20 frames of 128 x 96 take about"):
             run(encode(tmp_path / "a.mp4"), tmp_path / "out")
 
 
@@ -381,9 +363,7 @@ class TestWhileItRuns:
             real(path, labels)
 
         monkeypatch.setattr(pliant.video.write, "write_mask", full)
-        with pytest.raises(
-            OutputError, match=r"is full: frame 00005 could not be written; free .* with --resume"
-        ):
+        with pytest.raises(OutputError, match=r"is full: frame 00005 could not be written; free .* with --resume"):
             run(clip, tmp_path / "out")
         assert files(tmp_path / "out") == [".journal.jsonl", *(f"masks/{n:05d}.png" for n in range(5))]
         monkeypatch.undo()

@@ -21,7 +21,7 @@ from pliant.errors import MaskError, OutputError
 from pliant.video.mask_images import MaskImages
 from pliant.video.palette import PALETTE
 
-__all__ = ["GivenMasks", "from_array", "natural_key", "read_masks", "resize_labels", "write_mask"]
+__all__ = ["GivenMasks", "encode_png", "from_array", "natural_key", "read_masks", "resize_labels", "write_mask"]
 
 IMAGE_SUFFIXES = (".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".jpg", ".jpeg")
 _ASPECT_TOLERANCE = 0.01
