@@ -37,6 +37,7 @@ MODELS: dict[str, Model] = {
         "spvos", "track", None, "the same with residual sparse convolutions, after Skip-Convolution"
     ),
     "xmem": Model("xmem", "track", None, "XMem: sensory, working and long-term memory, for long videos"),
+    "tri_xmem": Model("xmem", "track", None, "Tri-XMem: XMem with SpVOS's triple sparse convolutions"),
     "threedc_seg": Model("d2conv3d", "salient", None, "3DC-Seg: channel-separated ResNet-152, refinement decoder"),
     "threedc_seg_r2plus1d": Model("d2conv3d", "salient", None, "3DC-Seg with an R(2+1)D-34 encoder"),
     "threedc_seg_revised": Model("d2conv3d", "salient", None, "D²Conv3D's revised baseline: GroupNorm, plain"),

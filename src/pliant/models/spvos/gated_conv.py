@@ -199,7 +199,7 @@ class GatedConv2d(nn.Conv2d):
         logits = (both[:, :3] + cache.response).float() + self.gate.bias.float()[:, None, None]
         response = both[:, 3:]
         if not torch.is_grad_enabled():
-            policy = logits.argmax(dim=1, keepdim=True).to(torch.uint8)
+            policy = self.decide(logits)
             output = self._compute_in_place(x, cache, policy, relu)
             return output, Cache(output, response, policy=policy), (policy == COMPUTE).sum(), policy
         noisy = logits.log_softmax(dim=1) + gumbel(logits) if self.training else logits
@@ -213,7 +213,7 @@ class GatedConv2d(nn.Conv2d):
     def _static(self, x: Tensor, cache: Cache, relu: bool) -> tuple[Tensor, Cache, Tensor, Tensor]:
         logits = self._respond(x, self.gate.weight, self.gate.bias).float()
         if not torch.is_grad_enabled():
-            policy = ((logits >= 0) * COMPUTE).to(torch.uint8)
+            policy = self.decide(logits)
             output = self._compute_in_place(x, cache, policy, relu)
             return output, Cache(output, policy=policy), (policy == COMPUTE).sum(), policy
         m = self._binary(logits).to(x.dtype)
@@ -233,6 +233,12 @@ class GatedConv2d(nn.Conv2d):
             sparse_conv2d_(difference, self.weight, None, policy, change, stride=self.stride, padding=self.padding)
         output = cache.output + change
         return (F.relu(output) if relu else output), Cache(output, input=x), m.sum(), policy
+
+    def decide(self, logits: Tensor) -> Tensor:
+        """The likeliest decision of each position, [N, 1, Ho, Wo] uint8: 0 skip, 1 reuse, 2 compute."""
+        if self.method == "triple":
+            return logits.argmax(dim=1, keepdim=True).to(torch.uint8)
+        return (logits >= 0).to(torch.uint8) * COMPUTE
 
     def _binary(self, logits: Tensor) -> Tensor:
         """0 or 1 with a gradient: Gumbel sigmoid in training, a threshold at 0 in eval mode."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -13,7 +14,7 @@ from pliant.models.spvos.gated_conv import Cache, GatedConv2d, Method, Pass, Rec
 from pliant.models.spvos.layers import gated_layers
 from pliant.models.spvos.network import STCN, ClipRun, Features, TrackingState
 
-__all__ = ["SparseSTCN", "SparseTrackingState", "sparsify"]
+__all__ = ["GatedTracking", "SparseSTCN", "SparseTrackingState", "drop_object", "sparsify"]
 
 Strategy = Literal["fully", "semi-mixed", "mixed"]
 
@@ -24,6 +25,33 @@ def sparsify(network: nn.Module, names: list[str], method: Method, temperature: 
         parent, _, last = name.rpartition(".")
         conv = network.get_submodule(name)
         setattr(network.get_submodule(parent), last, GatedConv2d(conv, name, method, temperature))
+
+
+class GatedTracking:
+    """What trackers with gated convolutions share: passes over the caches of a stream. States hold ``query``,
+    ``decoder``, ``sparse_features``, ``records`` and ``keep_policies`` (see ``SparseTrackingState``).
+    """
+
+    strategy: Strategy = "mixed"
+
+    def _look(self, state: Any, image: Tensor, sparse: bool) -> None:
+        """Encode a frame that is about to be used, sparsely or densely."""
+        with self._pass(state.query, sparse, state):
+            state.image, state.features, state.sparse_features = image, self.encode_key(image), sparse
+
+    @contextmanager
+    def _pass(self, caches: dict[str, Cache], sparse: bool, state: Any) -> Iterator[None]:
+        cold = "zero" if self.strategy == "fully" else "dense"
+        with running(Pass(caches, sparse, cold, getattr(state, "keep_policies", False))) as current:
+            yield
+        state.records.extend(current.records)
+
+
+def drop_object(caches: dict[str, Cache], index: int) -> None:
+    """Remove row ``index`` of every cache; the others stay."""
+    for name, cache in caches.items():
+        if index < len(cache.output):
+            caches[name] = cache.without(index)
 
 
 @dataclass(slots=True)
@@ -42,7 +70,7 @@ class SparseTrackingState(TrackingState):
         return TrackingState.nbytes(self) + sum(cache.nbytes() for cache in caches)
 
 
-class SparseSTCN(STCN):
+class SparseSTCN(GatedTracking, STCN):
     """SpVOS and the methods it is compared with.
 
     method: what a gate decides ("triple", "static", "residual"). modules: which of Q, M, D are sparse. every: also
@@ -105,22 +133,8 @@ class SparseSTCN(STCN):
     def forget(self, state: SparseTrackingState, index: int) -> None:
         """Remove object ``index`` (0-based) from the state; the caches of the others stay."""
         super().forget(state, index)
-        for caches in (state.decoder, state.value):
-            for name, cache in caches.items():
-                if index < len(cache.output):
-                    caches[name] = cache.without(index)
-
-    def _look(self, state: SparseTrackingState, image: Tensor, sparse: bool) -> None:
-        with self._pass(state.query, sparse, state):
-            state.image, state.features, state.sparse_features = image, self.encode_key(image), sparse
-
-    @contextmanager
-    def _pass(self, caches: dict[str, Cache], sparse: bool, state: SparseTrackingState | ClipRun):
-        cold = "zero" if self.strategy == "fully" else "dense"
-        keep = getattr(state, "keep_policies", False)
-        with running(Pass(caches, sparse, cold, keep)) as current:
-            yield
-        state.records.extend(current.records)
+        drop_object(state.decoder, index)
+        drop_object(state.value, index)
 
     # Training
 

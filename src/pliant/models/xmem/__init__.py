@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from pliant.errors import UnknownNameError
@@ -19,4 +20,5 @@ def build(name: str, **options: Any) -> XMem:
     """
     if name not in PRESETS:
         raise UnknownNameError("preset of xmem", name, PRESETS)
-    return XMem(**{**PRESETS[name], **options})
+    module, builder = PRESETS[name].builder.split(":")
+    return getattr(importlib.import_module(module), builder)(**{**PRESETS[name].options, **options})

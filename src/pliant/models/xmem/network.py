@@ -207,9 +207,7 @@ class XMem(nn.Module):
 
     def start(self, image: Tensor, masks: Tensor) -> XMemState:
         """State after the first annotated frame. image [1, 3, H, W]; masks [K, H, W] in [0, 1]."""
-        rows, columns = image.shape[2] // self.stride, image.shape[3] // self.stride
-        hidden = image.new_zeros(0, self.hidden_channels, rows, columns)
-        state = XMemState(XMemMemory(self.memory_options), hidden)
+        state = XMemState(*self._empty(image))
         self.memorize(state, image, aggregate(masks), permanent=True)
         return state
 
@@ -262,6 +260,11 @@ class XMem(nn.Module):
         state.hidden = torch.cat([state.hidden[:index], state.hidden[index + 1 :]])
         if state.pending is not None:
             state.pending = torch.cat([state.pending[:index], state.pending[index + 1 :]])
+
+    def _empty(self, image: Tensor) -> tuple[XMemMemory, Tensor]:
+        """Memories of no object."""
+        rows, columns = image.shape[2] // self.stride, image.shape[3] // self.stride
+        return XMemMemory(self.memory_options), image.new_zeros(0, self.hidden_channels, rows, columns)
 
     def _features(self, state: XMemState, image: Tensor) -> XMemFeatures:
         if state.image is not image:
