@@ -108,35 +108,50 @@ def _run(protocol: str, gt: Path, results: Path, options: dict[str, Any], quiet:
 
 
 def _print(report: Report, quiet: bool) -> None:
-    """The numbers as a table with a row a sequence and the mean, then what to know about them."""
-    from rich.box import SIMPLE_HEAD
+    """The numbers as a table (one a class, where there are classes), then what to know about them."""
     from rich.console import Console
-    from rich.table import Table
 
     console = Console()
     if not console.is_terminal:  # into a file or a pipe every column goes whole
         console = Console(width=200)
-    convention = f", convention {report.convention}" if report.convention else ""
-    rows = {} if quiet else _rows(report)
-    table = Table(title=f"{report.protocol}{convention}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("", no_wrap=True)
-    for name in report.summary:
-        table.add_column(name, justify="right", no_wrap=True)
-    for name, row in rows.items():
-        table.add_row(name, *(_number(row.get(column)) for column in report.summary))
-    table.add_row("all", *(_number(value) for value in report.summary.values()), style="bold")
-    console.print(table)
+    rows = _rows(report)
+    total = {**rows.pop("all", {}), **report.summary}
+    for group in dict.fromkeys(name.rpartition(".")[0] for name in total):
+        columns = [name for name in total if name.rpartition(".")[0] == group]
+        console.print(_table(report, group, columns, {} if quiet else rows, total))
     for sentence in report.to_dict()["warnings"]:
         console.print(f"warning: {sentence}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
+def _table(
+    report: Report, group: str, columns: list[str], rows: dict[str, dict[str, Any]], total: dict[str, Any]
+) -> Any:
+    """A row a sequence, and the mean last."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    title = ", ".join(filter(None, [report.protocol, report.convention and f"convention {report.convention}", group]))
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    for name in columns:
+        table.add_column(name.rpartition(".")[2], justify="right", no_wrap=True)
+    for name, row in rows.items():
+        table.add_row(name, *(_number(row.get(column)) for column in columns))
+    table.add_row("all", *(_number(total[column]) for column in columns), style="bold")
+    return table
+
+
 def _rows(report: Report) -> dict[str, dict[str, Any]]:
-    """The rows of the table: sequences, or whatever parts the protocol has."""
-    rows = report.sequences or report.objects
-    return {
-        name: {**row, "J&F-Mean": (row["J-Mean"] + row["F-Mean"]) / 2} if "J-Mean" in row else row
-        for name, row in rows.items()
-    }
+    """The rows of the table: sequences, or categories where the protocol has no sequences."""
+    rows = {}
+    for name, row in (report.sequences or report.objects).items():
+        classes = {key: part for key, part in row.items() if isinstance(part, dict)}
+        if classes:
+            row = {f"{key}.{inner}": number for key, part in classes.items() for inner, number in part.items()}
+        if "J-Mean" in row:
+            row = {**row, "J&F-Mean": (row["J-Mean"] + row["F-Mean"]) / 2}
+        rows[row.get("category", name)] = row
+    return rows
 
 
 def _number(value: Any) -> str:

@@ -18,7 +18,6 @@ Equals mots_tools and TrackEval.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -157,12 +156,12 @@ def _report(scored: dict[str, dict[str, ClassScores]]) -> Report:
         for name, part in parts.items():
             own = part.counts.scores()
             sequences[name][word] = {**own, **_counted(part.counts), **hota_tools.scores([part.hota])}
-        if not all(math.isfinite(value) for value in numbers.values()):
-            why = "no ground truth of the class" if not total.truths else "no true positive"
+        if not total.truths:
             warnings.append(
-                f"{word}: {why}, so that sMOTSA and MOTSA are minus infinity in mots_tools (no ground truth) "
-                "or MOTSP is plus infinity (no true positive); such numbers are null"
+                f"there is no ground truth of the class {word}: its sMOTSA and MOTSA are minus infinity in mots_tools"
             )
+        if not total.true_positives:
+            warnings.append(f"no result of the class {word} is right: its MOTSP is plus infinity in mots_tools")
     return Report("kitti-mots", None, summary, sequences, objects, warnings)
 
 
