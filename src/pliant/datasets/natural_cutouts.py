@@ -28,7 +28,8 @@ class SaliencyNetwork:
         try:
             import onnxruntime
         except ImportError as error:
-            raise MissingDependencyError("cutting objects out of photographs needs `pip install onnxruntime`.") from error
+            message = "cutting objects out of photographs needs `pip install onnxruntime`."
+            raise MissingDependencyError(message) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])

@@ -30,13 +30,14 @@ def pack_pictures(
     photo_side: int = 640,
     cutout_side: int = 256,
     film_side: int = 272,
-    film_step: int = 6,
+    film_step: int = 3,
 ) -> Path:
     """Write ``file`` (raw pixels) and ``file`` + ".json" (shapes and places); returns ``file``.
 
     photos, films: folders or files; their short side becomes ``photo_side`` / ``film_side`` at most, and of films
     every ``film_step``-th run of 4 frames is kept. cutouts: folders or files with alpha, long side ``cutout_side``
-    at most; each counts alike however many pictures it holds. An existing pack made from the same arguments is kept. Raises ``DatasetError`` where nothing is found.
+    at most; each counts alike however many pictures it holds. An existing pack made from the same arguments is kept.
+    Raises ``DatasetError`` where nothing is found.
     """
     file = Path(file)
     recipe = [[str(p) for p in group] for group in (photos, cutouts, films)]

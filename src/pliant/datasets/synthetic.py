@@ -131,7 +131,8 @@ def _wander(rng: np.random.Generator, length: int, step: float, shape: tuple[int
 def _light(rng: np.random.Generator, length: int) -> np.ndarray:
     """Gain and offset a colour [T, 2, 3] that drift along the clip."""
     strength = rng.choice([0.0, 0.02, 0.06], p=[0.3, 0.5, 0.2])
-    gain = 1 + rng.normal(0, 0.08, 3) + _wander(rng, length, strength) [:, None] + _wander(rng, length, strength / 3, (3,))
+    gain = 1 + rng.normal(0, 0.08, 3) + _wander(rng, length, strength)[:, None]
+    gain = gain + _wander(rng, length, strength / 3, (3,))
     offset = rng.normal(0, 6, 1) + _wander(rng, length, 60 * strength)[:, None] * np.ones(3)
     return np.stack([gain, offset], 1)
 

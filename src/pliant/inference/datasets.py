@@ -51,7 +51,9 @@ def track_dataset(
     out = Path(out)
     there = [clip.name for clip in clips if (out / clip.name).exists()]
     if there and not (overwrite or resume):
-        raise OutputError(f"{out} already holds {len(there)} of the sequences ({there[0]}, ...); use --overwrite or --resume.")
+        raise OutputError(
+            f"{out} already holds {len(there)} of the sequences ({there[0]}, ...); use --overwrite or --resume."
+        )
     written = []
     for number, clip in enumerate(clips, start=1):
         if resume and clip.name in there:

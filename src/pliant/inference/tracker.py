@@ -85,7 +85,9 @@ class Tracker:
         return tuple(identity for identity, value in self.state.confidence.items() if value == 0)
 
     @torch.inference_mode()
-    def add_objects(self, image: np.ndarray | Tensor, labels: np.ndarray | Tensor, *, complete: bool = False) -> np.ndarray:
+    def add_objects(
+        self, image: np.ndarray | Tensor, labels: np.ndarray | Tensor, *, complete: bool = False
+    ) -> np.ndarray:
         """Start to follow what ``labels`` marks in ``image``, or correct what is followed; returns all labels.
 
         New ids join; ids already followed take the mask given here. Objects not named keep what the tracker sees
