@@ -91,7 +91,7 @@ class VideoSource:
         return stream
 
     def _known(self, is_stream: bool) -> SourceInfo:
-        stream, (picture, _, _) = self._stream, self._first
+        stream, (picture, pts, _) = self._stream, self._first
         turned = picture.rotation % 180 != 0
         width, height = (picture.height, picture.width) if turned else (picture.width, picture.height)
         rate = stream.average_rate or stream.guessed_rate or stream.base_rate
@@ -114,7 +114,7 @@ class VideoSource:
             has_audio=bool(self._container.streams.audio),
             codec=stream.codec_context.name,
             pixel_aspect=(1 / pixel if turned else pixel) if pixel and pixel != 1 else None,
-            start_seconds=begin / av.time_base if begin is not None else 0.0,
+            start_seconds=begin / av.time_base if begin is not None else float((pts or 0) * stream.time_base),
         )
 
     def _chained(self, first: tuple | None) -> Iterator[tuple[Any, int | None, bool]]:
