@@ -6,7 +6,7 @@ alternation.
 
 A row is one case: the operator and its baselines run in turn, round after round, in one process; printed are
 medians (of the rounds without an involuntary context switch, or of the three fastest where those are fewer),
-and their ratio to the first baseline. bfloat16 is also held against the baseline in float32. Nothing is timed
+and their ratio to each baseline. bfloat16 is also held against the baseline in float32. Nothing is timed
 that does not match.
 """
 
@@ -34,9 +34,7 @@ def machine() -> dict[str, object]:
     """What the numbers depend on."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    name = next(
-        (line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
+    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
     return {
         "processor": name,
         "threads": torch.get_num_threads(),
@@ -46,12 +44,17 @@ def machine() -> dict[str, object]:
     }
 
 
-def one_sample(call) -> tuple[float, bool]:
-    """Seconds, and whether the process kept its processors meanwhile."""
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
+
+
+def one_sample(call, clock) -> tuple[float, bool]:
+    """Seconds, and whether the process kept its processors meanwhile (which the processor's time does not need)."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-    start = time.perf_counter()
+    start = clock()
     call()
-    seconds = time.perf_counter() - start
+    seconds = clock() - start
+    if clock is time.process_time:
+        return seconds, True
     return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw == before
 
 
@@ -74,9 +77,7 @@ def forward_call(function, arguments):
 
 
 def training_call(function, arguments, wanted):
-    leaves = {
-        k: v.detach().requires_grad_(k in wanted) if torch.is_tensor(v) else v for k, v in arguments.items()
-    }
+    leaves = {k: v.detach().requires_grad_(k in wanted) if torch.is_tensor(v) else v for k, v in arguments.items()}
     gradient = torch.randn_like(function(**leaves).detach())
 
     def call():
@@ -113,28 +114,24 @@ def contestants(name: str, case, dtype: torch.dtype, backward: bool) -> dict[str
         label: training_call(
             function,
             arguments,
-            [
-                w
-                for w in wanted
-                if label == "ours" or not label.startswith("dense") or w in ("input", "weight", "bias")
-            ],
+            [w for w in wanted if label == "ours" or not label.startswith("dense") or w in ("input", "weight", "bias")],
         )
         for label, (function, arguments) in parts.items()
     }
 
 
-def measure(calls: dict[str, object], seconds: float) -> dict[str, dict[str, float]]:
+def measure(calls: dict[str, object], seconds: float, clock) -> dict[str, dict[str, float]]:
     """Rounds over all contestants until the time is up, at least four; a slow one sits out after two
     rounds.
     """
-    cost = {label: one_sample(call)[0] for label, call in calls.items()}
+    cost = {label: one_sample(call, clock)[0] for label, call in calls.items()}
     fastest = min(cost.values())
     samples: dict[str, list] = {label: [] for label in calls}
     end, rounds = time.perf_counter() + seconds, 0
     while rounds < 4 or time.perf_counter() < end:
         for label, call in calls.items():
             if cost[label] < 5 * fastest or cost[label] < 0.05 or len(samples[label]) < 2:
-                samples[label].append(one_sample(call))
+                samples[label].append(one_sample(call, clock))
         rounds += 1
         if rounds >= 60:
             break
@@ -150,7 +147,10 @@ def main() -> None:
     parser.add_argument("--without", nargs="*", default=[], help="leave these baselines out")
     parser.add_argument("--seconds", type=float, default=4.0, help="a row")
     parser.add_argument("--json", type=Path, help="add the rows to this file")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="processor: for a machine with other work")
     chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
     print(" ".join(f"{k}: {v}" for k, v in machine().items()))
     rows = []
     for name in chosen.operator:
@@ -158,7 +158,7 @@ def main() -> None:
             for dtype in chosen.dtype:
                 calls = contestants(name, case, DTYPES[dtype], chosen.backward)
                 calls = {label: call for label, call in calls.items() if label not in chosen.without}
-                result = measure(calls, chosen.seconds)
+                result = measure(calls, chosen.seconds, CLOCKS[chosen.clock])
                 rows.append(
                     {
                         "operator": name,
@@ -180,12 +180,12 @@ def main() -> None:
                 )
     if chosen.json:
         kept = json.loads(chosen.json.read_text())["rows"] if chosen.json.exists() else []
-        key = ("operator", "case", "dtype", "backward")
+        key = ("operator", "case", "dtype", "backward", "threads", "clock")
         new = {tuple(row[k] for k in key) for row in rows}
         kept = [row for row in kept if tuple(row[k] for k in key) not in new]
         chosen.json.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(
-            {"command": "python benchmarks/run.py", "machine": machine(), "rows": kept + rows}, indent=1
+            {"command": "python benchmarks/run.py --json FILE", "machine": machine(), "rows": kept + rows}, indent=1
         )
         chosen.json.write_text(text + "\n")
 

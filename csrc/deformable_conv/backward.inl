@@ -23,9 +23,13 @@ struct Point {
   bool locate(const Problem& p, const Axis<T>* axes, int i) {
     if ((axes[0].two[i] | axes[1].two[i] | axes[2].two[i]) < 0) return false;
     at[0] = ((axes[0].first[i] * p.extent[1] + axes[1].first[i]) * p.extent[2] + axes[2].first[i]) * p.row;
+    const int64_t steps[3] = {p.extent[1] * p.extent[2] * p.row, p.extent[2] * p.row, p.row};
+    if (axes[0].two[i] & axes[1].two[i] & axes[2].two[i]) {
+      cube(axes, i, steps);
+      return true;
+    }
     weight[0] = slope[0][0] = slope[1][0] = slope[2][0] = T(1);
     corners = 1;
-    const int64_t steps[3] = {p.extent[1] * p.extent[2] * p.row, p.extent[2] * p.row, p.row};
     for (int a = 0; a < 3; ++a) {
       const T w = axes[a].weight[i], rest = axes[a].rest[i], down = axes[a].slope[i];
       const int two = axes[a].two[i];
@@ -41,6 +45,22 @@ struct Point {
       if (two) corners *= 2;
     }
     return true;
+  }
+
+  // All corners live: the common case, without branches.
+  void cube(const Axis<T>* axes, int i, const int64_t* steps) {
+    const T t[2] = {axes[0].weight[i], axes[0].rest[i]}, y[2] = {axes[1].weight[i], axes[1].rest[i]},
+            x[2] = {axes[2].weight[i], axes[2].rest[i]};
+    corners = 8;
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) {
+      const int a = j >> 2, b = j >> 1 & 1, c = j & 1;
+      at[j] = at[0] + a * steps[0] + b * steps[1] + c * steps[2];
+      weight[j] = t[a] * y[b] * x[c];
+      slope[0][j] = (a ? T(1) : T(-1)) * y[b] * x[c];
+      slope[1][j] = (b ? T(1) : T(-1)) * t[a] * x[c];
+      slope[2][j] = (c ? T(1) : T(-1)) * t[a] * y[b];
+    }
   }
 };
 

@@ -25,25 +25,59 @@ struct Axis {
 };
 
 // Positions along an axis: base + factor * move. With keep, a second corner of weight 0 counts as live: its derivative
-// is not 0 (the one from the right).
+// is not 0 (the one from the right). One position; V and I are numbers, or vectors of them.
+template <class V, class I, class R>
+struct Located {
+  I first, two;
+  V weight, rest, slope;
+
+  Located(V base, R factor, V move, R end, bool keep) {
+    const V zero{};
+    V q = base + (zero + factor) * move;
+    q = (q >= zero - R(1)) & (q < zero + end) ? q : zero - R(3);  // also what is infinite or not a number
+    I start = truncated(q);
+    start = q < number(start) ? start - 1 : start;
+    const V fraction = q - number(start);
+    const auto in0 = start >= 0;
+    const auto in1 = (start >= -1) & (number(start) < zero + (end - R(1))) & (fraction > zero - (keep ? R(1) : R(0)));
+    const I none = start - start, one = none + 1;
+    first = in0 ? start : start + 1;
+    two = (in0 ? one : none) + (in1 ? one : none) - 1;
+    weight = in0 ? zero + R(1) - fraction : fraction;
+    rest = fraction;
+    slope = in0 ? zero - R(1) : zero + R(1);
+  }
+  static I truncated(float q) { return static_cast<I>(q); }
+  static I truncated(double q) { return static_cast<I>(q); }
+  static V number(int32_t i) { return static_cast<V>(i); }
+  template <class Wide>
+  static I truncated(Wide q) { return __builtin_convertvector(q, I); }
+  template <class Wide>
+  static V number(Wide i) { return __builtin_convertvector(i, V); }
+};
+
 template <class R>
 void resolve(const R* base, const R* move, R factor, int64_t extent, int count, bool keep, const Axis<R>& axis) {
   const R end = static_cast<R>(extent);
-  const int32_t last = static_cast<int32_t>(extent) - 1;
-  const R least = keep ? R(-1) : R(0);
-  for (int i = 0; i < count; ++i) {
-    R q = base[i] + factor * move[i];
-    q = q >= R(-1) && q < end ? q : R(-3);  // also what is infinite or not a number
-    int32_t start = static_cast<int32_t>(q);
-    start -= q < static_cast<R>(start) ? 1 : 0;
-    const R fraction = q - static_cast<R>(start);
-    const int32_t in0 = start >= 0 ? 1 : 0;
-    const int32_t in1 = (start >= -1 ? 1 : 0) & (start < last ? 1 : 0) & (fraction > least ? 1 : 0);
-    axis.first[i] = in0 ? start : start + 1;
-    axis.two[i] = in0 + in1 - 1;
-    axis.weight[i] = in0 ? R(1) - fraction : fraction;
-    axis.rest[i] = fraction;
-    axis.slope[i] = in0 ? R(-1) : R(1);
+  int i = 0;
+  if (sizeof(R) == sizeof(int32_t)) {
+    for (; i + lanes<float> <= count; i += lanes<float>) {
+      const Located<Vector<float>, Vector<int32_t>, float> at(load((const float*)base + i), static_cast<float>(factor),
+                                                              load((const float*)move + i), static_cast<float>(end), keep);
+      store(axis.first + i, at.first);
+      store(axis.two + i, at.two);
+      store((float*)axis.weight + i, at.weight);
+      store((float*)axis.rest + i, at.rest);
+      store((float*)axis.slope + i, at.slope);
+    }
+  }
+  for (; i < count; ++i) {
+    const Located<R, int32_t, R> at(base[i], factor, move[i], end, keep);
+    axis.first[i] = at.first;
+    axis.two[i] = at.two;
+    axis.weight[i] = at.weight;
+    axis.rest[i] = at.rest;
+    axis.slope[i] = at.slope;
   }
 }
 
@@ -173,6 +207,28 @@ void clear(int64_t count, typename E::Panel* to) {
   for (int64_t c = 0; c < count; c += E::channels) E::write(to + E::column(c), E::nothing());
 }
 
+// The eight corners of a point whose corners are all live, from the first on: the common case, without branches.
+template <class In, class R>
+struct Cube {
+  const In* from[8];
+  R weight[8];
+
+  Cube(const Problem& p, const In* first, const Axis<R>* axes, int i, R factor) {
+    const int64_t x = p.row, y = p.extent[2] * p.row, t = p.extent[1] * y;
+    const R t0 = axes[0].weight[i] * factor, t1 = axes[0].rest[i] * factor;
+    const R y0 = axes[1].weight[i], y1 = axes[1].rest[i], x0 = axes[2].weight[i], x1 = axes[2].rest[i];
+    const R plane[4] = {y0 * x0, y0 * x1, y1 * x0, y1 * x1};
+    const int64_t step[4] = {0, x, y, y + x};
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) {
+      from[j] = first + step[j];
+      from[4 + j] = first + (t + step[j]);
+      weight[j] = t0 * plane[j];
+      weight[4 + j] = t1 * plane[j];
+    }
+  }
+};
+
 // One tap of one position. False: no corner is live.
 template <class E>
 inline bool gather_one(const Problem& p, const typename E::In* image, const Axis<typename E::Real>* axes, int i,
@@ -183,36 +239,29 @@ inline bool gather_one(const Problem& p, const typename E::In* image, const Axis
     clear<E>(count, to);
     return false;
   }
-  const typename E::In* from[8];  // four of them only where t has one corner
-  R weight[8];
-  from[0] = image + ((axes[0].first[i] * p.extent[1] + axes[1].first[i]) * p.extent[2] + axes[2].first[i]) * p.row;
-  weight[0] = factor * axes[1].weight[i] * axes[2].weight[i];
+  const typename E::In* first =
+      image + ((axes[0].first[i] * p.extent[1] + axes[1].first[i]) * p.extent[2] + axes[2].first[i]) * p.row;
+  if (t & y & x) {
+    const Cube<typename E::In, R> cube(p, first, axes, i, factor);
+    blend<E, 8>(cube.from, cube.weight, count, to);
+    return true;
+  }
+  const typename E::In* from[4] = {first};
+  R weight[4] = {factor};
   int corners = 1;
-  if (x) {
-    from[1] = from[0] + p.row;
-    weight[1] = factor * axes[1].weight[i] * axes[2].rest[i];
-    corners = 2;
+  const int64_t step[3] = {p.extent[1] * p.extent[2] * p.row, p.extent[2] * p.row, p.row};
+  for (int a = 0; a < 3; ++a) {
+    const bool two = axes[a].two[i];
+    for (int j = 0; j < corners; ++j) {
+      if (two) from[corners + j] = from[j] + step[a], weight[corners + j] = weight[j] * axes[a].rest[i];
+      weight[j] *= axes[a].weight[i];
+    }
+    if (two) corners *= 2;
   }
-  if (y) {
-    const R share = factor * axes[1].rest[i];
-    const int64_t step = p.extent[2] * p.row;
-    from[corners] = from[0] + step;
-    weight[corners] = share * axes[2].weight[i];
-    if (x) from[3] = from[1] + step, weight[3] = share * axes[2].rest[i];
-    corners *= 2;
-  }
-  const int64_t step = p.extent[1] * p.extent[2] * p.row;
-  for (int j = 0; j < corners; ++j) {
-    from[corners + j] = from[j] + step;
-    weight[corners + j] = weight[j] * axes[0].rest[i];
-    weight[j] *= axes[0].weight[i];
-  }
-  if (t) corners *= 2;
   switch (corners) {
     case 1: blend<E, 1>(from, weight, count, to); break;
     case 2: blend<E, 2>(from, weight, count, to); break;
-    case 4: blend<E, 4>(from, weight, count, to); break;
-    default: blend<E, 8>(from, weight, count, to);
+    default: blend<E, 4>(from, weight, count, to);
   }
   return true;
 }
@@ -282,18 +331,19 @@ inline bool gather_row(const Problem& p, const typename E::In* image, const Axis
     if (rows == 2) from[3] = from[1] + step, down[3] = t.rest[i] * y.rest[i];
     rows *= 2;
   }
+  const R fold = rows == 1 ? down[0] : R(1);  // blend_row leaves a single row's weight to the columns
+  const R scale[3] = {factor[0] * fold, factor[1] * fold, factor[2] * fold};
+  const Axis<R>*x = axes + 2;
   int64_t shift[5];
   R across[5];
-  int columns = 0;
-  for (int j = 0; j < 3; ++j) {
-    const Axis<R>& x = axes[2 + j];
-    const R scale = rows == 1 ? factor[j] * down[0] : factor[j];
-    shift[columns] = x.first[i] * p.row;
-    across[columns++] = x.weight[i] * scale;
-    if (x.two[i]) {
-      shift[columns] = (x.first[i] + 1) * p.row;
-      across[columns++] = x.rest[i] * scale;
-    }
+  if (five) {
+    shift[0] = x[0].first[i] * p.row, across[0] = x[0].weight[i] * scale[0];
+    shift[1] = shift[0] + p.row, across[1] = x[0].rest[i] * scale[0];
+    shift[2] = x[1].first[i] * p.row, across[2] = x[1].weight[i] * scale[1];
+    shift[3] = x[2].first[i] * p.row, across[3] = x[2].weight[i] * scale[2];
+    shift[4] = shift[3] + p.row, across[4] = x[2].rest[i] * scale[2];
+  } else {
+    for (int j = 0; j < 3; ++j) shift[j] = x[j].first[i] * p.row, across[j] = x[j].weight[i] * scale[j];
   }
   if (five) {
     if (rows == 4) blend_row<E, 4, 5>(from, down, shift, across, count, to, tap_step);
