@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pliant.nn.memory_format import channels_last
+
 __all__ = ["Geometry", "as_image", "as_labels", "prepare", "resolve_precision"]
 
 _MEAN = (0.485, 0.456, 0.406)
@@ -34,15 +36,13 @@ def prepare(network: nn.Module, precision: str = "auto", device: str | torch.dev
     """``network`` ready for inference: eval mode, on ``device``, in its precision, weights channels-last."""
     network = network.eval().requires_grad_(False)
     network = network.to(device=device, dtype=resolve_precision(precision, device))
-    return network.to(memory_format=torch.channels_last) if _only_images(network) else network
-
-
-def _only_images(network: nn.Module) -> bool:
-    return all(parameter.dim() <= 4 for parameter in network.parameters())
+    return channels_last(network)
 
 
 def as_image(image: np.ndarray | Tensor) -> np.ndarray:
-    """[H, W, 3] uint8 RGB from an array or tensor; raises ``ValueError`` or ``TypeError`` for anything else."""
+    """[H, W, 3] uint8 RGB from an array or tensor; raises ``ValueError`` or ``TypeError`` for anything
+    else.
+    """
     if isinstance(image, Tensor):
         image = image.detach().cpu().numpy()
     image = np.asarray(image)
@@ -54,7 +54,9 @@ def as_image(image: np.ndarray | Tensor) -> np.ndarray:
 
 
 def as_labels(labels: np.ndarray | Tensor, image: np.ndarray) -> np.ndarray:
-    """[H, W] uint8 labels that fit ``image``; bool counts as object 1. Raises ``ValueError`` or ``TypeError``."""
+    """[H, W] uint8 labels that fit ``image``; bool counts as object 1. Raises ``ValueError`` or
+    ``TypeError``.
+    """
     if isinstance(labels, Tensor):
         labels = labels.detach().cpu().numpy()
     labels = np.asarray(labels)

@@ -1,8 +1,8 @@
 """The one training loop: every family trains through it, a recipe says what is its own.
 
-bf16 autocast, gradient clipping, an exponential moving average of the weights, exact resume (data are a function of
-the step, so that a run continues as if it had not stopped), TensorBoard where installed, a time limit. Under
-``torchrun`` each process takes its share of every batch (DDP).
+bf16 autocast, gradient clipping, an exponential moving average of the weights, exact resume (data are a
+function of the step, so that a run continues as if it had not stopped), TensorBoard where installed, a time
+limit. Under ``torchrun`` each process takes its share of every batch (DDP).
 """
 
 from __future__ import annotations
@@ -23,12 +23,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from pliant.errors import OutputError, WeightsError
+from pliant.nn.memory_format import channels_last
 
 __all__ = ["Recipe", "Settings", "StepReport", "train"]
 
 
 class Recipe(Protocol):
-    """What a family brings to the loop."""
+    """What a family brings to the loop.
+
+    A recipe may also have ``schedule(progress) -> factor`` on the learning rate, in place of the loop's own.
+    """
 
     name: str
 
@@ -36,12 +40,15 @@ class Recipe(Protocol):
         """The network with its initial weights."""
 
     def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
-        """Groups for AdamW: {"params": [...], "scale": factor on the learning rate, "weight_decay": optional}."""
+        """Groups for AdamW: {"params": [...], "scale": factor on the learning rate, "weight_decay":
+        optional}.
+        """
 
     def sample(self, step: int, index: int, progress: float) -> dict[str, Any]:
         """Sample ``index`` of the batch of ``step``: arrays to be stacked; a function of its arguments alone.
 
-        Runs in worker processes. ``progress`` in [0, 1] drives a curriculum; samples of one step have equal shapes.
+        Runs in worker processes. ``progress`` in [0, 1] drives a curriculum; samples of one step have equal
+        shapes.
         """
 
     def loss(self, network: nn.Module, batch: dict[str, Tensor], progress: float) -> dict[str, Tensor]:
@@ -52,8 +59,9 @@ class Recipe(Protocol):
 class Settings:
     """How long and how fast. Times in minutes.
 
-    steps: the schedule's length. finish_in: let the schedule follow the clock instead and end after this time.
-    time_limit: stop (with a checkpoint) after this time, wherever the schedule is. precision: "bf16" or "fp32".
+    steps: the schedule's length. finish_in: let the schedule follow the clock instead and end after this
+    time. time_limit: stop (with a checkpoint) after this time, wherever the schedule is. precision: "bf16"
+    or "fp32".
     """
 
     steps: int = 20_000
@@ -92,10 +100,10 @@ def train(
 ) -> nn.Module:
     """Train ``recipe`` into the folder ``out`` and return the averaged network.
 
-    ``out`` receives ``checkpoint.pt`` (everything a resumed run needs), ``weights.safetensors`` (the averaged
-    weights, float32), ``settings.json`` and TensorBoard logs. A run found there is continued where ``resume``.
-    Raises ``OutputError`` where ``out`` holds another recipe's run or cannot be written, ``FloatingPointError``
-    where the loss is not finite for 20 steps on end.
+    ``out`` receives ``checkpoint.pt`` (everything a resumed run needs), ``weights.safetensors`` (the
+    averaged weights, float32), ``settings.json`` and TensorBoard logs. A run found there is continued where
+    ``resume``. Raises ``OutputError`` where ``out`` holds another recipe's run or cannot be written,
+    ``FloatingPointError`` where the loss is not finite for 20 steps on end.
     """
     rank, world = _join()
     out = Path(out)
@@ -119,7 +127,7 @@ class _Run:
         self.recipe, self.out, self.settings, self.rank, self.world = recipe, out, settings, rank, world
         self.device = torch.device("cuda", rank) if torch.cuda.is_available() else torch.device("cpu")
         torch.manual_seed(settings.seed)
-        self.network = recipe.build().to(self.device).to(memory_format=torch.channels_last)
+        self.network = channels_last(recipe.build().to(self.device))
         self.average = recipe.build().to(self.device).eval().requires_grad_(False)
         self.average.load_state_dict(self.network.state_dict())
         groups = recipe.parameter_groups(self.network)
@@ -207,7 +215,9 @@ class _Run:
 
     def _step(self, model: nn.Module, batch: dict[str, Tensor], progress: float) -> dict[str, float]:
         settings = self.settings
-        rate = settings.learning_rate * _schedule(self.step, progress, settings.warmup)
+        schedule = getattr(self.recipe, "schedule", None)
+        factor = schedule(progress) if schedule else _schedule(self.step, progress, settings.warmup)
+        rate = settings.learning_rate * factor
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
         batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
