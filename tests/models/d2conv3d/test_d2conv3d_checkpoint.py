@@ -14,6 +14,7 @@ from pliant.models.d2conv3d import PRESETS
 from pliant.models.d2conv3d.checkpoint import from_official, to_official
 from pliant.models.d2conv3d.presets import Encoder
 from pliant.weights import read_weights
+from pliant.weights.known_files import recognise
 
 
 def small(name):
@@ -94,6 +95,19 @@ def test_tied_tensors_that_differ_are_refused():
     state["encoder.resnet.layer1.0.conv1.weight"] = state["encoder.resnet.layer1.0.conv1.weight"] + 1
     with pytest.raises(WeightsError, match=r"two different tensors for encoder\.layer1\.0\.conv1\.weight"):
         from_official(state, network)
+
+
+def test_another_variant_is_named_by_what_its_layers_predict():
+    with pytest.raises(WeightsError, match="predict 28 channels each, as those of d2conv3d_i do"):
+        from_official(to_official(small("d2conv3d_i")), small("d2conv3d"))
+
+
+@pytest.mark.parametrize(
+    "name", ["threedc_seg", "threedc_seg_r2plus1d", "threedc_seg_revised", "d2conv3d", "d2conv3d_aspp"]
+)
+def test_a_file_tells_which_network_it_is_of(name):
+    with torch.device("meta"):
+        assert recognise(to_official(pliant.build(name))).model == name
 
 
 def test_encoder_weights_fill_the_encoder_alone():

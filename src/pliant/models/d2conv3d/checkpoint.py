@@ -37,6 +37,17 @@ _REFINEMENT = (
     ("convMM1.", "merge1."),
     ("convMM2.", "merge2."),
 )
+# Rows of the layer that predicts rates and modulation: the presets that it may belong to.
+_PRESETS_BY_ROWS = {
+    1: "d2conv3d_i_unmodulated",
+    2: "d2conv3d_ii_unmodulated or d2conv3d_shared_xy_unmodulated",
+    3: "d2conv3d_iii",
+    28: "d2conv3d_i",
+    29: "d2conv3d_ii or d2conv3d_shared_xy",
+    30: "d2conv3d",
+    81: "d2conv3d_dcnv1",
+    108: "d2conv3d_dcnv2",
+}
 # 3DC-Seg's decoder names for those of d2conv3d; its refinement convolutions stand in no sequence.
 _THREEDC_DECODER = (("GC.", "gc."), ("RF4.", "rf3."), ("RF3.", "rf2."), ("RF2.", "rf1."), ("pred2.", "pred."))
 _UNUSED = re.compile(
@@ -61,7 +72,9 @@ def from_official(state: dict[str, Tensor], network: nn.Module) -> dict[str, Ten
         encoder = {ours: kept[key] for key, ours in bare.items()}
         rest = {key: value for key, value in network.state_dict().items() if not key.startswith("encoder.")}
         return encoder | rest
-    return {_to_ours(key): value for key, value in kept.items()}
+    state = {_to_ours(key): value for key, value in kept.items()}
+    _check_variant(state, network)
+    return state
 
 
 def to_official(network: nn.Module) -> dict[str, Tensor]:
@@ -75,6 +88,16 @@ def to_official_name(key: str, original: bool = False) -> str:
     if key.startswith("encoder."):
         return _plain_stem(key) if original else key
     return _decoder_to_official(key.removeprefix("decoder."), original)
+
+
+def _check_variant(state: dict[str, Tensor], network: nn.Module) -> None:
+    key = "decoder.refine16.skip1.0.deform_params.weight"
+    expected = network.state_dict().get(key)
+    if key not in state or (expected is not None and len(expected) == len(state[key])):
+        return
+    rows = len(state[key])
+    fits = _PRESETS_BY_ROWS.get(rows, "none of the presets")
+    raise WeightsError(f"the checkpoint's layers predict {rows} channels each, as those of {fits} do.")
 
 
 def _keeps(key: str, network: nn.Module) -> bool:
