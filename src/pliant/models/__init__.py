@@ -61,6 +61,7 @@ MODELS: dict[str, Model] = {
     "d2conv3d_temporal_dcnv1": Model("d2conv3d", "salient", None, "deformable in time only"),
     "d2conv3d_temporal_dcnv2": Model("d2conv3d", "salient", None, "modulated deformable in time only"),
     "d2conv3d_csn50": Model("d2conv3d", "salient", None, "D²Conv3D on a channel-separated ResNet-50"),
+    "salient_small": Model("d2conv3d", "salient", None, "D²Conv3D in small on 2-D features, for CPUs"),
     "d2conv3d_tiny": Model("d2conv3d", "salient", None, "D²Conv3D in small, for tests and first tries"),
 }
 
@@ -96,10 +97,10 @@ def resolve(name: str = "default", task: str = "track") -> str:
 def load(name: str = "default", weights: str | Path | None = None, *, task: str = "track", **options: Any):
     """The network ``name`` ready to run: weights loaded, eval mode.
 
-    name: a key of ``MODELS``, or "default": the one that ``weights`` belong to, without them the best embedded
-    network of ``task`` for this machine. weights: a safetensors or PyTorch checkpoint; None takes the embedded file.
-    Raises ``UnknownNameError``, ``WeightsError`` (no embedded weights, or a file that does not fit: it says what
-    the file is, which keys are missing and which are unknown).
+    name: a key of ``MODELS``, or "default": the one that ``weights`` belong to, without them the best
+    embedded network of ``task`` for this machine. weights: a safetensors or PyTorch checkpoint; None takes
+    the embedded file. Raises ``UnknownNameError``, ``WeightsError`` (no embedded weights, or a file that
+    does not fit: it says what the file is, which keys are missing and which are unknown).
     """
     from pliant.weights import embedded, fit_weights, model_in, read_state
 
@@ -114,6 +115,7 @@ def load(name: str = "default", weights: str | Path | None = None, *, task: str 
         state = read_state(weights)
     family = MODELS[name].family
     checkpoint = importlib.import_module(f"pliant.models.{family}.checkpoint")
-    network = build(name, **{**getattr(checkpoint, "options_in", dict)(state), **options})
+    found = checkpoint.options_in(state) if hasattr(checkpoint, "options_in") else {}
+    network = build(name, **{**found, **options})
     fit_weights(network, state, weights, family=family, name=name)
     return network.eval()

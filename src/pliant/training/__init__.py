@@ -13,6 +13,15 @@ __all__ = ["RECIPES", "recipe"]
 # name -> (module:function of Sources that gives the recipe, settings that differ from the loop's)
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "spvos_small": ("pliant.models.spvos.small_recipe:from_sources", {"steps": 4000, "batch_size": 8}),
+    "salient_small": (
+        "pliant.models.d2conv3d.recipe:small_from_sources",
+        {"steps": 6000, "batch_size": 8, "learning_rate": 3e-4},
+    ),
+    # The paper's: 20 epochs of the 4,200 frames of DAVIS 2017 train.
+    "d2conv3d": (
+        "pliant.models.d2conv3d.recipe:from_folder",
+        {"steps": 21_000, "batch_size": 4, "learning_rate": 1e-5, "clip_norm": 10.0, "average": 0.0},
+    ),
 }
 
 

@@ -47,7 +47,7 @@ def test_parameters(name):
 
 
 def test_every_preset_is_counted_and_in_the_table():
-    assert COUNTS.keys() | {"d2conv3d_csn50", "d2conv3d_tiny"} == set(PRESETS)
+    assert COUNTS.keys() | {"d2conv3d_csn50", "d2conv3d_tiny", "salient_small"} == set(PRESETS)
     assert set(PRESETS) <= {name for name, model in MODELS.items() if model.family == "d2conv3d"}
 
 
@@ -119,9 +119,7 @@ def test_unknown_options_are_named():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-@pytest.mark.parametrize(
-    "fixture", [name for name, module in parity.FIXTURES.items() if module == "clip_segmenters"]
-)
+@pytest.mark.parametrize("fixture", [name for name, module in parity.FIXTURES.items() if module == "clip_segmenters"])
 def test_official_network(fixture, dtype):
     results = list(parity.compare(shared("parity", fixture), dtype))
     assert len(results) >= 11

@@ -10,11 +10,16 @@ from typing import Any
 from torch import nn
 
 from pliant.models.d2conv3d.network import ClipSegmenter
-from pliant.models.d2conv3d.presets import PRESETS
+from pliant.models.d2conv3d.presets import PRESETS, SmallPreset
 
 __all__ = ["PRESETS", "ClipSegmenter", "build"]
 
 
 def build(name: str, **options: Any) -> nn.Module:
     """The network ``name`` of ``PRESETS`` with random weights; ``options`` replace fields of its preset."""
-    return ClipSegmenter(replace(PRESETS[name], **options))
+    preset = replace(PRESETS[name], **options)
+    if isinstance(preset, SmallPreset):
+        from pliant.models.d2conv3d.small import SmallSegmenter
+
+        return SmallSegmenter(preset)
+    return ClipSegmenter(preset)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["PRESETS", "Encoder", "Preset", "Steering"]
+__all__ = ["PRESETS", "Encoder", "Preset", "SmallPreset", "Steering"]
 
 # Means and deviations of pixels in [0, 1], RGB.
 _KINETICS = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
@@ -62,11 +62,28 @@ class Preset:
     pixel_std: tuple[float, float, float] = _KINETICS[1]
 
 
+@dataclass(frozen=True)
+class SmallPreset:
+    """Sizes of ``SmallSegmenter``.
+
+    blocks: how many blocks of ResNet-50's first three stages are kept. widths: of the decoder at 1/16, 1/8,
+    1/4. correlation_radius: in cells of 1/16, 0 switches the motion features off; correlation_steps: to
+    which frames before and after. steering: of the refinement modules at 1/16 and 1/8, as in ``Preset``.
+    """
+
+    blocks: tuple[int, int, int] = (3, 4, 3)
+    widths: tuple[int, int, int] = (128, 64, 64)
+    key_channels: int = 64
+    correlation_radius: int = 4
+    correlation_steps: tuple[int, ...] = (1, 3)
+    steering: Steering | None = field(default_factory=Steering)
+
+
 def _original(encoder: Encoder) -> Preset:
     return Preset(encoder, None, False, 256, 2, *_MEAN_ONLY)
 
 
-PRESETS: dict[str, Preset] = {
+PRESETS: dict[str, Preset | SmallPreset] = {
     # 3DC-Seg as published runs with eps 1e-5, though its encoder was trained with 1e-3.
     "threedc_seg": _original(Encoder(eps=1e-5)),
     "threedc_seg_r2plus1d": _original(Encoder("r2plus1d", (3, 4, 6, 3))),
@@ -95,5 +112,6 @@ PRESETS: dict[str, Preset] = {
     "d2conv3d_temporal_dcnv2": Preset(steering=Steering("deform", "t")),
     # Ours: the same network with the smaller encoder, and one for tests
     "d2conv3d_csn50": Preset(Encoder(blocks=(3, 4, 6, 3)), Steering()),
+    "salient_small": SmallPreset(),
     "d2conv3d_tiny": Preset(Encoder(blocks=(1, 1, 1, 1), planes=4), Steering(), width=16),
 }

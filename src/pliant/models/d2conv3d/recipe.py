@@ -1,0 +1,265 @@
+"""How clip networks are trained: ``salient_small`` on synthetic clips, all of them on clips with masks.
+
+``FolderRecipe`` with its defaults is the D²Conv3D paper's on DAVIS: Lovász hinge, Adam, 1e-5 and a tenth of
+it for the second half, no augmentation, 480 x 854 padded with black.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pliant.datasets import davis
+from pliant.datasets.clip import Clip
+from pliant.datasets.clip_samplers import consecutive, following, window
+from pliant.datasets.pictures import PictureStore, pack_pictures
+from pliant.datasets.sources import Sources
+from pliant.datasets.synthetic import SyntheticClips
+from pliant.errors import DatasetError
+from pliant.losses.lovasz import lovasz_hinge
+from pliant.models import d2conv3d
+from pliant.models.backbones.csn import Encoder3d
+from pliant.models.backbones.keras_resnet50 import read_keras_resnet50
+from pliant.weights import read_weights
+
+__all__ = ["FolderRecipe", "Stage", "SyntheticRecipe", "from_folder", "small_from_sources"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """From which share of the schedule on: frames a clip, side in pixels, speed of the motion."""
+
+    start: float
+    length: int
+    side: int
+    speed: float
+
+
+def _build(name: str, initial: Path | None) -> nn.Module:
+    """The network; ``initial``: folder of the Keras ResNet-50 (salient_small's encoder), or weights of any
+    layout.
+    """
+    network = d2conv3d.build(name)
+    if initial is not None and initial.is_dir():
+        weights = read_keras_resnet50(initial)
+        network.encoder.load_state_dict({key: weights[key] for key in network.encoder.state_dict()})
+    elif initial is not None:
+        read_weights(network, initial, family="d2conv3d", name=name)
+    return network
+
+
+def _normalised(frames: np.ndarray, network: Any) -> np.ndarray:
+    """uint8 [T, H, W, 3] -> float32 [3, T, H, W] the way ``network`` wants it."""
+    mean, deviation = (np.array(v, np.float32) * 255 for v in (network.pixel_mean, network.pixel_std))
+    return np.ascontiguousarray(((frames - mean) / deviation).transpose(3, 0, 1, 2).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class SyntheticRecipe:
+    """Synthetic clips of packed ``pictures``; salient is what moves against the camera.
+
+    The loss is the Lovász hinge plus cross-entropy, which also teaches clips in which nothing moves. The
+    stem and the first stage of the encoder keep their ImageNet weights.
+    """
+
+    pictures: Path
+    initial: Path | None = None
+    seed: int = 0
+    name: str = "salient_small"
+    stages: tuple[Stage, ...] = (
+        Stage(0.0, 4, 224, 1.0),
+        Stage(0.2, 6, 256, 1.0),
+        Stage(0.6, 8, 256, 0.7),
+    )
+    max_objects: int = 3
+
+    def build(self) -> nn.Module:
+        network = _build(self.name, self.initial)
+        network.encoder.stem.requires_grad_(False)
+        network.encoder.layer1.requires_grad_(False)
+        return network
+
+    def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
+        encoder = [p for p in network.encoder.parameters() if p.requires_grad]
+        rest = [p for name, p in network.named_parameters() if not name.startswith("encoder.")]
+        return [{"params": encoder, "scale": 0.2}, {"params": rest, "scale": 1.0}]
+
+    def sample(self, step: int, index: int, progress: float) -> dict[str, Any]:
+        stage = self.stage(progress)
+        clips = SyntheticClips(
+            self._store, self.seed, (stage.side, stage.side), stage.length, stage.speed, self.max_objects
+        )
+        clip = clips[step * 4096 + index]
+        return {"clip": _normalised(clip.frames, self._network), "target": clip.moving[None]}
+
+    def loss(self, network: nn.Module, batch: dict[str, Tensor], progress: float) -> dict[str, Tensor]:
+        logits, target = network(batch["clip"]).float(), batch["target"].float()
+        hinge = lovasz_hinge(logits, target)
+        entropy = F.binary_cross_entropy_with_logits(logits, target)
+        return {"loss": hinge + entropy, "lovasz": hinge, "cross_entropy": entropy}
+
+    def stage(self, progress: float) -> Stage:
+        """The stage of a share of the schedule."""
+        return [stage for stage in self.stages if stage.start <= progress][-1]
+
+    @cached_property
+    def _store(self) -> PictureStore:
+        return PictureStore(self.pictures)
+
+    @property
+    def _network(self) -> Any:
+        from pliant.models.d2conv3d.small import SmallSegmenter
+
+        return SmallSegmenter  # its constants are those of the class
+
+
+@dataclass(frozen=True)
+class FolderRecipe:
+    """Clips with masks; the foreground is whatever is not background.
+
+    clips: the videos. sampler: "paper" (frames on end), "repository" (d2conv3d's code) or "threedc_seg"
+    (3DC-Seg's); fixed_draws: the same draws in every epoch, as in d2conv3d's code, instead of new ones.
+    batch_size must be that of the run: it tells which epoch a step is in; every frame of every video is
+    once the centre (start) of a clip. size: rows and columns to which frames are brought, before sides are
+    padded to multiples of ``stride`` with black. flip: mirror half of the clips (the paper: no).
+    """
+
+    clips: tuple[Clip, ...]
+    initial: Path | None = None
+    seed: int = 0
+    name: str = "d2conv3d"
+    sampler: Literal["paper", "repository", "threedc_seg"] = "paper"
+    fixed_draws: bool = False
+    batch_size: int = 4
+    length: int = 8
+    size: tuple[int, int] = (480, 854)
+    stride: int = 32
+    flip: bool = False
+
+    def build(self) -> nn.Module:
+        network = _build(self.name, self.initial)
+        if isinstance(network.encoder, Encoder3d):
+            network.encoder.checkpoint_blocks = True
+        return network
+
+    def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
+        return [{"params": [p for p in network.parameters() if p.requires_grad], "weight_decay": 0.0}]
+
+    def schedule(self, progress: float) -> float:
+        """Factor on the learning rate: a tenth after half of the epochs."""
+        return 1.0 if progress < 0.5 else 0.1
+
+    def sample(self, step: int, index: int, progress: float) -> dict[str, Any]:
+        position = step * self.batch_size + index
+        epoch, place = divmod(position, len(self._frames))
+        number = int(np.random.default_rng([self.seed, epoch]).permutation(len(self._frames))[place])
+        rng = np.random.default_rng([self.seed, 0 if self.fixed_draws else epoch, number, 1])
+        clip, frame = self._frames[number]
+        chosen = self._chosen(len(clip), frame, rng)
+        images = np.stack([self._image(clip.frame(i)) for i in chosen])
+        masks = np.stack([self._mask(clip.labels(i)) for i in chosen])
+        if self.flip and rng.random() < 0.5:
+            images, masks = images[:, :, ::-1], masks[:, :, ::-1]
+        constants = self._constants
+        return {"clip": _normalised(images, constants), "target": np.ascontiguousarray(masks)[None]}
+
+    def loss(self, network: nn.Module, batch: dict[str, Tensor], progress: float) -> dict[str, Tensor]:
+        loss = lovasz_hinge(network(batch["clip"]).float(), batch["target"].float())
+        return {"loss": loss}
+
+    def _chosen(self, count: int, frame: int, rng: np.random.Generator) -> list[int]:
+        if self.sampler == "paper":
+            return consecutive(count, self.length, rng)
+        if self.sampler == "repository":
+            return window(count, frame, self.length, rng)
+        return following(count, frame, self.length, rng)
+
+    @cached_property
+    def _frames(self) -> list[tuple[Clip, int]]:
+        """Every frame of every video."""
+        return [(clip, frame) for clip in self.clips for frame in range(len(clip))]
+
+    @cached_property
+    def _constants(self) -> Any:
+        preset = d2conv3d.PRESETS[self.name]
+        if isinstance(preset, d2conv3d.SmallPreset):
+            from pliant.models.d2conv3d.small import SmallSegmenter
+
+            return SmallSegmenter
+        return preset
+
+    def _image(self, image: np.ndarray) -> np.ndarray:
+        rows, columns = self.size
+        if image.shape[:2] != self.size:
+            image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_LINEAR)
+        return cv2.copyMakeBorder(image, *self._borders, cv2.BORDER_CONSTANT, value=(0, 0, 0))
+
+    def _mask(self, labels: np.ndarray) -> np.ndarray:
+        rows, columns = self.size
+        mask = (labels != 0).astype(np.uint8)
+        if mask.shape != self.size:
+            mask = cv2.resize(mask, (columns, rows), interpolation=cv2.INTER_NEAREST)
+        return cv2.copyMakeBorder(mask, *self._borders, cv2.BORDER_CONSTANT, value=0).astype(bool)
+
+    @property
+    def _borders(self) -> tuple[int, int, int, int]:
+        """Top, bottom, left, right."""
+        down, across = (-side % self.stride for side in self.size)
+        return down // 2, down - down // 2, across // 2, across - across // 2
+
+
+def small_from_sources(sources: Sources) -> SyntheticRecipe | FolderRecipe:
+    """``salient_small`` on one's own clips where there are some, else on synthetic ones. Raises
+    ``InputError``.
+    """
+    if sources.clips is not None:
+        return FolderRecipe(
+            _annotated(sources.clips), sources.initial, sources.seed, "salient_small",
+            batch_size=8, size=(272, 480), stride=16, flip=True,
+        )  # fmt: skip
+    sources.need("photos", "clips")
+    pictures = pack_pictures(
+        sources.cache / "pictures.bin",
+        photos=list(sources.photos),
+        cutouts=list(sources.cutouts),
+        films=list(sources.films),
+    )
+    return SyntheticRecipe(pictures, sources.initial, sources.seed)
+
+
+def from_folder(sources: Sources) -> FolderRecipe:
+    """The paper's recipe for ``d2conv3d`` on a DAVIS root. Raises ``InputError``."""
+    sources.need("clips")
+    return FolderRecipe(_annotated(sources.clips), sources.initial, sources.seed)
+
+
+def _annotated(root: Path) -> tuple[Clip, ...]:
+    """The clips below ``root`` whose every frame has a mask: the training split of DAVIS, or all folders
+    there are.
+    """
+    if (root / "ImageSets").is_dir():
+        found = davis.clips(root, "train", unsupervised=(root / "Annotations_unsupervised").is_dir())
+    else:
+        names = sorted(path.name for path in (root / "JPEGImages").glob("*") if path.is_dir())
+        found = [_pair(root, name) for name in names]
+    whole = tuple(clip for clip in found if len(clip.annotated) == len(clip))
+    if not whole:
+        raise DatasetError(
+            f"{root} has no video with a mask for every frame; expected JPEGImages/<name>/*.jpg and "
+            "Annotations/<name>/*.png below it, or DAVIS with its ImageSets."
+        )
+    return whole
+
+
+def _pair(root: Path, name: str) -> Clip:
+    """Images and masks of one folder's name; a mask belongs to the image of its own name."""
+    images = sorted(p for p in (root / "JPEGImages" / name).iterdir() if p.suffix.lower() in (".jpg", ".png"))
+    masks = [root / "Annotations" / name / f"{image.stem}.png" for image in images]
+    return Clip(name, tuple(images), tuple(mask if mask.is_file() else None for mask in masks), (1,))

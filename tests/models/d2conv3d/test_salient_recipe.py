@@ -1,0 +1,145 @@
+"""Training of clip networks: what a sample is, what a folder may look like, a run from end to end."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pliant.datasets.pictures import pack_pictures
+from pliant.datasets.sources import Sources
+from pliant.errors import DatasetError, InputError
+from pliant.models.d2conv3d.recipe import (
+    FolderRecipe,
+    Stage,
+    SyntheticRecipe,
+    _annotated,
+    from_folder,
+    small_from_sources,
+)
+from pliant.training import RECIPES
+from pliant.training.loop import Settings, train
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Two videos: a bright square (object 1, then 2) on a dark ground; the second video lacks a mask."""
+    for name, frames in (("one", 5), ("two", 3)):
+        for kind in ("JPEGImages", "Annotations"):
+            (tmp_path / kind / name).mkdir(parents=True)
+        for t in range(frames):
+            image, mask = np.full((24, 40, 3), 30, np.uint8), np.zeros((24, 40), np.uint8)
+            image[8:16, 4 * t : 4 * t + 10], mask[8:16, 4 * t : 4 * t + 10] = 220, 1 + t % 2
+            cv2.imwrite(str(tmp_path / "JPEGImages" / name / f"{t:05d}.jpg"), image)
+            if (name, t) != ("two", 1):
+                Image.fromarray(mask).save(tmp_path / "Annotations" / name / f"{t:05d}.png")
+    return tmp_path
+
+
+def recipe(root, **options):
+    options = {"name": "d2conv3d_tiny", "size": (24, 40), "batch_size": 2, "length": 4, **options}
+    return FolderRecipe(_annotated(root), **options)
+
+
+def test_only_videos_with_every_mask_are_used(root):
+    assert [clip.name for clip in _annotated(root)] == ["one"]
+
+
+def test_a_folder_without_masks_is_explained(tmp_path):
+    with pytest.raises(DatasetError, match=r"no video with a mask for every frame; expected JPEGImages/<name>"):
+        _annotated(tmp_path)
+    with pytest.raises(InputError, match="give --clips"):
+        from_folder(Sources())
+
+
+def test_a_sample_is_a_normalised_clip_and_its_foreground(root):
+    sample = recipe(root).sample(0, 0, 0.0)
+    assert (sample["clip"].shape, sample["clip"].dtype) == ((3, 4, 32, 64), np.float32)
+    assert (sample["target"].shape, sample["target"].dtype) == ((1, 4, 32, 64), bool)
+    assert sample["target"].sum() == 4 * 80  # both objects, no padding
+    assert (sample["clip"][0, 0][sample["target"][0, 0]] > 1).all()
+    black = -0.43216 / 0.22803
+    np.testing.assert_allclose(sample["clip"][0, :, 0], black, rtol=1e-5)
+
+
+def test_every_frame_is_once_the_start_of_a_clip_in_an_epoch(root, monkeypatch):
+    chosen = []
+    one = recipe(root, batch_size=1)
+    monkeypatch.setattr(
+        FolderRecipe, "_chosen", lambda self, count, frame, rng: chosen.append(frame) or [frame] * self.length
+    )
+    for step in range(10):
+        one.sample(step, 0, 0.0)
+    assert sorted(chosen[:5]) == sorted(chosen[5:]) == [0, 1, 2, 3, 4]
+    assert chosen[:5] != chosen[5:]
+
+
+def test_draws_are_new_in_each_epoch_unless_fixed(root):
+    def of_each_epoch(fixed):
+        drawn = recipe(root, sampler="repository", fixed_draws=fixed, batch_size=1)
+        clips = [drawn.sample(step, 0, 0.0)["target"].tobytes() for step in range(5)]
+        later = [drawn.sample(step, 0, 0.0)["target"].tobytes() for step in range(5, 10)]
+        return sorted(clips) == sorted(later)
+
+    assert of_each_epoch(True)
+    assert not of_each_epoch(False)
+
+
+def test_the_learning_rate_falls_to_a_tenth_after_half(root):
+    assert [recipe(root).schedule(p) for p in (0, 0.49, 0.5, 1)] == [1, 1, 0.1, 0.1]
+
+
+@pytest.mark.slow
+def test_a_run_learns_and_its_weights_load(root, tmp_path):
+    losses = []
+    settings = Settings(
+        steps=30, batch_size=2, learning_rate=3e-3, workers=0, precision="fp32", average=0.0, clip_norm=10.0
+    )
+    train(recipe(root), tmp_path / "run", settings, on_step=lambda r: losses.append(r.losses["loss"]))
+    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
+    again = recipe(root, initial=tmp_path / "run" / "weights.safetensors").build()
+    assert again.encoder.checkpoint_blocks
+    with pytest.raises(AssertionError):  # the weights are not those of a new network
+        torch.testing.assert_close(again.state_dict(), recipe(root).build().state_dict())
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    photos, cutouts = tmp_path / "photos", tmp_path / "cutouts"
+    photos.mkdir()
+    cutouts.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(3):
+        noise = rng.integers(0, 255, (30, 40, 3), np.uint8)
+        cv2.imwrite(str(photos / f"{index}.png"), cv2.resize(noise, (320, 240)))
+        alpha = np.zeros((100, 100, 1), np.uint8)
+        alpha[10:90, 20:80] = 255
+        colours = cv2.resize(rng.integers(0, 255, (9, 9, 3), np.uint8), (100, 100), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(cutouts / f"{index}.png"), np.dstack([colours, alpha]))
+    return pack_pictures(tmp_path / "pack.bin", photos=[photos], cutouts=[cutouts], films=[])
+
+
+@pytest.mark.slow
+def test_synthetic_clips_train_the_small_network(pictures, tmp_path):
+    stages = (Stage(0.0, 3, 32, 1.0), Stage(0.5, 4, 48, 1.0))
+    synthetic = SyntheticRecipe(pictures, stages=stages)
+    assert synthetic.sample(0, 0, 0.0)["clip"].shape == (3, 3, 32, 32)
+    assert synthetic.sample(0, 0, 0.9)["target"].shape == (1, 4, 48, 48)
+    first, second = synthetic.sample(7, 1, 0.0), synthetic.sample(7, 1, 0.0)
+    assert np.array_equal(first["clip"], second["clip"])
+    losses = []
+    settings = Settings(steps=2, batch_size=2, workers=0, precision="fp32")
+    network = train(synthetic, tmp_path / "run", settings, on_step=lambda r: losses.append(r.losses))
+    assert losses[0].keys() >= {"loss", "lovasz", "cross_entropy"}
+    assert not any(p.requires_grad for p in synthetic.build().encoder.stem.parameters())
+    assert len(network.encoder.layer3) == 3
+
+
+def test_recipes_are_in_the_table(root):
+    assert {"salient_small", "d2conv3d"} <= set(RECIPES)
+    own = small_from_sources(Sources(clips=root))
+    assert (own.name, own.stride, own.flip) == ("salient_small", 16, True)
+    with pytest.raises(InputError, match="give --photos or --clips"):
+        small_from_sources(Sources())
