@@ -19,6 +19,7 @@ _PUBLIC = {
     "evaluate": "pliant.evaluation",
     "load": "pliant.models",
     "mask_from_box": "pliant.video.boxes",
+    "salient": "pliant.inference.salient",
     "track": "pliant.inference.tracker",
 }
 # Folders that people reach as attributes: pliant.ops.warp, pliant.nn.DeformConv2d, ...

@@ -19,6 +19,7 @@ COMMANDS = {
     "track": ("pliant.cli.track:track", "Follow marked objects through a video."),
     "track-dataset": ("pliant.cli.track_dataset:track_dataset", "Follow the objects of every sequence of a dataset."),
     "train": ("pliant.cli.train:train", "Train a network: one loop, a recipe for each."),
+    "salient": ("pliant.cli.salient:salient", "Find what moves and matters in a video, nothing given."),
     "evaluate": ("pliant.cli.evaluate:evaluate_command", "Score results by the rules of a benchmark."),
     "fetch-training-data": (
         "pliant.cli.fetch_training_data:fetch_training_data",
