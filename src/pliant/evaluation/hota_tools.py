@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 from collections.abc import Sequence
 from functools import lru_cache
@@ -21,8 +20,8 @@ _NAMES = ("HOTA", "DetA", "AssA", "LocA")
 
 
 def uses_trackeval() -> bool:
-    """Whether the numbers come from TrackEval."""
-    return importlib.util.find_spec("trackeval") is not None
+    """Whether the numbers come from TrackEval: it is installed, with what it needs."""
+    return _metric() is not None
 
 
 def count(frames: Sequence[HotaFrame]) -> Counts:
@@ -40,10 +39,12 @@ def scores(sequences: Sequence[Counts]) -> dict[str, float]:
 
 @lru_cache(maxsize=1)
 def _metric() -> Any:
-    """TrackEval's metric. Importing the package prints about parts of it that need more packages."""
+    """TrackEval's metric, or None. Importing the package prints about parts of it that need more packages."""
     with contextlib.redirect_stdout(io.StringIO()):
-        from trackeval.metrics.hota import HOTA
-
+        try:
+            from trackeval.metrics.hota import HOTA
+        except ImportError:
+            return None
         return HOTA()
 
 

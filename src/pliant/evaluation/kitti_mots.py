@@ -77,6 +77,7 @@ def evaluate_kitti_mots(
     first = next(iter(last_frames))
     check_results_folder(results, f"{first}.txt or {first}/000000.png and so on")
     tasks = [(name, last, labels, results) for name, last in last_frames.items()]
+    hota_tools.uses_trackeval()  # imported once here, not in every worker
     scored = run_tasks(score_sequence, tasks, [last + 1 for last in last_frames.values()], jobs, progress)
     return _report(dict(zip(last_frames, scored, strict=True)))
 
