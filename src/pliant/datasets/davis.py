@@ -46,7 +46,7 @@ def sequence_names(root: Path, split: str, year: int, notes: list[str]) -> list[
     if list_file.is_file():
         names = list_file.read_text().split()
     elif year == 2016 and pair_file.is_file():
-        names = re.findall(r"/Annotations/480p/([^/]+)/", pair_file.read_text())
+        names = re.findall(r"Annotations/480p/([^/\s]+)/", pair_file.read_text())
     else:
         names = _KNOWN_LISTS.get((year, split), [])
         present = {path.name for path in (root / "Annotations" / "480p").glob("*")}

@@ -150,6 +150,8 @@ def read_segmentation(segmentation: Any, height: int, width: int) -> Runs | None
         return None
     if isinstance(segmentation, list):
         return from_mask(polygon_mask(segmentation, height, width))
+    if list(segmentation["size"]) != [height, width]:
+        raise MaskError(f"a mask is {segmentation['size']}, its video is {[height, width]} (height, width)")
     return from_code(segmentation)
 
 
@@ -202,7 +204,7 @@ def _painter(height: int, width: int) -> Callable[[tuple[Any, ...]], np.ndarray]
             elif segmentation:
                 mask = rle.decode(segmentation)
                 if mask.shape != (height, width):
-                    raise MaskError(f"a mask is {mask.shape}, its video is {(height, width)} (height, width)")
+                    raise MaskError(f"a mask is {list(mask.shape)}, its video is {[height, width]} (height, width)")
                 labels[mask] = number
         return labels
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pliant.datasets.youtube_vis import Annotation, Annotations, Video, read_annotations, read_segmentation
-from pliant.errors import MaskError, ResultsError
+from pliant.errors import DatasetError, MaskError, ResultsError
 from pliant.evaluation.report import Report
 from pliant.evaluation.results import Problems
 from pliant.evaluation.workers import Progress, run_tasks
@@ -155,7 +155,7 @@ def score_video(
         found = [detection for detection in detections if detection.category == category]
         found = sorted(found, key=lambda detection: -detection.score)[: MOST_DETECTIONS[-1]]
         wanted = [truth for truth in truths if truth.annotation.category == category]
-        targets = [_decode(truth.annotation.segmentations, video) for truth in wanted]
+        targets = [_decode_truth(truth.annotation, video) for truth in wanted]
         try:
             tracks = [_decode(detection.segmentations, video) for detection in found]
         except MaskError as error:
@@ -199,6 +199,13 @@ def _within(truth: Truth, limits: Range) -> bool:
 
 def _decode(segmentations: Sequence[Any], video: Video) -> list[Runs | None]:
     return [read_segmentation(segmentation, video.height, video.width) for segmentation in segmentations]
+
+
+def _decode_truth(annotation: Annotation, video: Video) -> list[Runs | None]:
+    try:
+        return _decode(annotation.segmentations, video)
+    except (MaskError, KeyError, TypeError) as error:
+        raise DatasetError(f"annotation {annotation.id} of video {video.id} cannot be used: {error}") from None
 
 
 def _track_iou(a: Sequence[Runs | None], b: Sequence[Runs | None]) -> float:
