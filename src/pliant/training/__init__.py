@@ -10,6 +10,9 @@ from pliant.errors import UnknownNameError
 
 __all__ = ["RECIPES", "recipe"]
 
+# As SpVOS was published.
+_SPVOS = {"steps": 160_000, "batch_size": 16, "learning_rate": 2e-5, "weight_decay": 0.05}
+
 # name -> (module:function of Sources that gives the recipe, settings that differ from the loop's)
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "spvos_small": ("pliant.models.spvos.small_recipe:from_sources", {"steps": 4000, "batch_size": 8}),
@@ -22,6 +25,10 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
         "pliant.models.d2conv3d.recipe:from_folder",
         {"steps": 21_000, "batch_size": 4, "learning_rate": 1e-5, "clip_norm": 10.0, "average": 0.0},
     ),
+    "stcn": ("pliant.models.spvos.recipe:stcn", _SPVOS),
+    "spvos_triple": ("pliant.models.spvos.recipe:triple", _SPVOS),
+    "spvos_static": ("pliant.models.spvos.recipe:static", _SPVOS),
+    "spvos_residual": ("pliant.models.spvos.recipe:residual", _SPVOS),
 }
 
 
