@@ -30,7 +30,8 @@ HEIGHT, WIDTH, FRAMES, ROUNDS = 480, 854, 30, 3
 
 def clip() -> list[np.ndarray]:
     rng = np.random.default_rng(0)
-    wide = cv2.resize(rng.integers(0, 255, (70, 120, 3), np.uint8), (WIDTH + 100, HEIGHT + 40), interpolation=cv2.INTER_CUBIC)
+    noise = rng.integers(0, 255, (70, 120, 3), np.uint8)
+    wide = cv2.resize(noise, (WIDTH + 100, HEIGHT + 40), interpolation=cv2.INTER_CUBIC)
     return [np.ascontiguousarray(wide[t : t + HEIGHT, 3 * t : 3 * t + WIDTH]) for t in range(FRAMES)]
 
 
@@ -99,10 +100,9 @@ def start_up() -> dict[str, float]:
         "labels[100:200, 100:200] = 1; tracker.add_objects(image, labels); tracker.step(image);"
         "print(i - t, time.perf_counter() - t)"
     )
-    pairs = [
-        [float(v) for v in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()]
-        for _ in range(3)
-    ]
+    command = [sys.executable, "-c", code]
+    outputs = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(3)]
+    pairs = [[float(value) for value in output.split()] for output in outputs]
     return {
         "import_and_load_seconds": statistics.median(p[0] for p in pairs),
         "first_mask_seconds": statistics.median(p[1] for p in pairs),
