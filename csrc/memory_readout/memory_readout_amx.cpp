@@ -211,15 +211,18 @@ float first_threshold(const float* score, int64_t count, int64_t k) {
 // Adds what may be among the k largest of a query. `count` without padding.
 void collect(float* score, const float* scale, const float* shift, int64_t count, int64_t position, int64_t k,
              Candidates& c) {
-  for (int64_t j = 0; j < count; j += 16)
-    _mm512_store_ps(score + j, _mm512_fmadd_ps(_mm512_load_ps(score + j), _mm512_loadu_ps(scale + j),
-                                               _mm512_loadu_ps(shift + j)));
-  if (position == 0) c.threshold = first_threshold(score, count, k);
+  auto similarity = [&](int64_t j) {
+    return _mm512_fmadd_ps(_mm512_load_ps(score + j), _mm512_loadu_ps(scale + j), _mm512_loadu_ps(shift + j));
+  };
+  if (position == 0) {
+    for (int64_t j = 0; j < count; j += 16) _mm512_store_ps(score + j, similarity(j));
+    c.threshold = first_threshold(score, count, k);
+  }
   __m512i places = _mm512_add_epi32(_mm512_set1_epi32(position),
                                     _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
   __m512 bound = _mm512_set1_ps(c.threshold);
   for (int64_t j = 0; j < count; j += 16) {
-    __m512 x = _mm512_load_ps(score + j);
+    __m512 x = position == 0 ? _mm512_load_ps(score + j) : similarity(j);
     __mmask16 there = count - j >= 16 ? 0xffff : (1u << (count - j)) - 1;
     // the bound of the first block is only a bound: what equals it may be needed
     __mmask16 better = position == 0 ? _mm512_mask_cmp_ps_mask(there, x, bound, _CMP_NLT_UQ)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from pliant import ops
+from pliant.ops import native
 from pliant.ops.memory_readout import reference
 
 
@@ -110,3 +114,28 @@ def test_wrong_arguments_are_named():
         ops.memory_readout(keys[:, :, :0], query, values[:, :, :0])
     with pytest.raises(ValueError, match="top_k must be at least 1, or None for all, not 0"):
         ops.memory_readout(keys, query, values, top_k=0)
+
+
+PEAK = """
+import resource, sys, torch
+from pliant import ops
+torch.set_num_threads(2)
+dtype = getattr(torch, sys.argv[1])
+tensors = [torch.ones(1, c, t, 30, 54, dtype=dtype) for c, t in ((64, 20), (64, 1), (640, 20))]
+tensors[1] = tensors[1][:, :, 0]
+ops.memory_readout(tensors[0][:, :, :1], tensors[1], tensors[2][:, :, :1])  # libraries and threads are up
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+ops.memory_readout(*tensors)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    native.why_missing() is not None, reason="bounded by the native kernels, which were not built"
+)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_memory_of_twenty_frames_and_five_objects_takes_40_megabytes_at_most(dtype):
+    """The whole affinity alone would be 100 MB in bfloat16."""
+    found = subprocess.run([sys.executable, "-c", PEAK, dtype], capture_output=True, text=True, check=True)
+    assert float(found.stdout) <= 40

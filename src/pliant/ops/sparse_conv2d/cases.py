@@ -52,4 +52,25 @@ def _call(x, out, kernel, size, *, groups=1, bias=True, previous=True, residual=
     }
 
 
-CASES = (Case("all three", _call((1, 4, 6, 7), 5, (3, 3), (6, 7), padding=1, activation="relu")), Case("tiny", _call((2, 2, 3, 3), 2, (2, 2), (2, 2)), gradcheck=True), Case("plain", _call((2, 4, 6, 7), 5, (3, 3), (6, 7), bias=False, previous=False, residual=False, padding=1)), Case("skips alone", _call((1, 4, 6, 7), 5, (3, 3), (6, 7), below=1, padding=1)), Case("skips and reuses", _call((1, 4, 6, 7), 5, (3, 3), (6, 7), below=2, padding=1)), Case("strided", _call((2, 3, 9, 8), 4, (3, 3), (5, 3), stride=(2, 3), padding=(1, 1))), Case("pointwise", _call((1, 24, 6, 7), 40, (1, 1), (6, 7), activation="relu")), Case("wide kernel", _call((1, 3, 9, 11), 8, (7, 5), (9, 11), padding=(3, 2))), Case("groups", _call((1, 8, 6, 7), 12, (3, 3), (6, 7), groups=4, padding=1)), Case("depth-wise", _call((1, 8, 6, 7), 8, (3, 3), (6, 7), groups=8, padding=1)), Case("empty batch", _call((0, 4, 6, 7), 5, (3, 3), (6, 7), padding=1)), Case("whole vectors", _call((2, 64, 9, 11), 64, (3, 3), (9, 11), padding=1, activation="relu")), Case("odd channels", _call((2, 37, 9, 11), 45, (3, 3), (9, 11), padding=1)), *tuple(_benchmark(name, height, width, share) for name, height, width in (("quarter resolution", 120, 214), ("sixteenth resolution", 30, 54)) for share in (0.05, 0.1, 0.25, 0.5, 1.0)))
+CASES = (
+    Case("all three", _call((1, 4, 6, 7), 5, (3, 3), (6, 7), padding=1, activation="relu")),
+    Case("tiny", _call((2, 2, 3, 3), 2, (2, 2), (2, 2)), gradcheck=True),
+    Case(
+        "plain", _call((2, 4, 6, 7), 5, (3, 3), (6, 7), bias=False, previous=False, residual=False, padding=1)
+    ),
+    Case("skips alone", _call((1, 4, 6, 7), 5, (3, 3), (6, 7), below=1, padding=1)),
+    Case("skips and reuses", _call((1, 4, 6, 7), 5, (3, 3), (6, 7), below=2, padding=1)),
+    Case("strided", _call((2, 3, 9, 8), 4, (3, 3), (5, 3), stride=(2, 3), padding=(1, 1))),
+    Case("pointwise", _call((1, 24, 6, 7), 40, (1, 1), (6, 7), activation="relu")),
+    Case("wide kernel", _call((1, 3, 9, 11), 8, (7, 5), (9, 11), padding=(3, 2))),
+    Case("groups", _call((1, 8, 6, 7), 12, (3, 3), (6, 7), groups=4, padding=1)),
+    Case("depth-wise", _call((1, 8, 6, 7), 8, (3, 3), (6, 7), groups=8, padding=1)),
+    Case("empty batch", _call((0, 4, 6, 7), 5, (3, 3), (6, 7), padding=1)),
+    Case("whole vectors", _call((2, 64, 9, 11), 64, (3, 3), (9, 11), padding=1, activation="relu")),
+    Case("odd channels", _call((2, 37, 9, 11), 45, (3, 3), (9, 11), padding=1)),
+    *tuple(
+        _benchmark(name, height, width, share)
+        for name, height, width in (("quarter resolution", 120, 214), ("sixteenth resolution", 30, 54))
+        for share in (0.05, 0.1, 0.25, 0.5, 1.0)
+    ),
+)
