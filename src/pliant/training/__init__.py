@@ -29,6 +29,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "spvos_triple": ("pliant.models.spvos.recipe:triple", _SPVOS),
     "spvos_static": ("pliant.models.spvos.recipe:static", _SPVOS),
     "spvos_residual": ("pliant.models.spvos.recipe:residual", _SPVOS),
+    "rpmnet": ("pliant.models.rpmnet.recipe:from_sources", {"learning_rate": 3e-4, "warmup": 500}),
 }
 
 

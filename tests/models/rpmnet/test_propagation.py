@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from pliant.inference.snapshot import load_snapshot, save_snapshot
 from pliant.models import rpmnet
 from pliant.models.protocols import TrackNetwork, TrackState
 from pliant.models.rpmnet.propagation import enlarge_offsets
@@ -183,8 +185,17 @@ def test_online_update_changes_the_stream_and_not_the_network():
     assert not torch.equal(net.step(state, frames[1]), network().step(plain, frames[1]))
     assert all(torch.equal(value, net.state_dict()[key]) for key, value in before.items())
     again = net.start(frames[0], masks)
-    for mine, other in zip(state.matching.parameters(), again.matching.parameters()):
-        assert torch.equal(mine, other)
+    assert all(torch.equal(value, again.fitted[name]) for name, value in state.fitted.items())
+
+
+def test_a_state_can_be_saved_and_goes_on_the_same(tmp_path: Path):
+    net, frames = network(anchor=True, online_update=1), images(3, (64, 64))
+    state = net.start(frames[0], one_hot(2, (64, 64)))
+    net.step(state, frames[1])
+    save_snapshot(tmp_path / "state.pt", state, {})
+    loaded, _ = load_snapshot(tmp_path / "state.pt")
+    assert torch.equal(net.step(loaded, frames[2]), net.step(state, frames[2]))
+    assert loaded.nbytes() == state.nbytes()
 
 
 def test_wrong_shapes_say_what_was_expected():

@@ -4,17 +4,41 @@ embedding.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from pliant.errors import WeightsError
 from pliant.models.rpmnet.network import RPMNet
 
-__all__ = ["from_official", "load_resnet"]
+__all__ = ["from_official", "load_resnet", "options_in"]
 
 
 def from_official(state: dict[str, Tensor], network: RPMNet) -> dict[str, Tensor]:
     """The state as it is: no code or weights of RPM-Net were released, so there are no other key names."""
     return state
+
+
+def options_in(state: dict[str, Tensor]) -> dict[str, Any]:
+    """The options of ``build`` that weights of an RPM-Net were made with, read from names and shapes.
+
+    Dilation leaves no trace in them: say ``matching="dilated", dilation=6`` for such a network.
+    """
+    first = state.get("embedding.conv1.weight")
+    if first is None:
+        return {}
+    bottleneck = "embedding.layer1.0.conv3.weight" in state
+    blocks = sum(f"embedding.layer3.{block}.conv1.weight" in state for block in range(23))
+    backbones = {(False, 2): 18, (False, 6): 34, (True, 6): 50, (True, 23): 101}
+    deformable = "matching.layers.0.deform_conv.weight" in state
+    layers = len({key.split(".")[2] for key in state if key.startswith("matching.layers.")})
+    found = {
+        "backbone": backbones.get((bottleneck, blocks)),
+        "stem": "standard" if len(first) == 64 else "table",
+        "matching": "deformable" if deformable else "standard",
+        "layers": layers,
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def load_resnet(network: RPMNet, state: dict[str, Tensor]) -> list[str]:

@@ -190,21 +190,20 @@ class RPMNet(nn.Module):
         colours = colour.from_normalised(image, self.preset.colour)
         return self.embedding(colours.to(self.embedding.conv1.weight.dtype))
 
-    def match(self, target: Tensor, reference: Tensor, matching: Matching | None = None) -> Tensor:
+    def match(self, target: Tensor, reference: Tensor, fitted: dict[str, Tensor] | None = None) -> Tensor:
         """Offsets [N, 2, h, w], float32 at least, from two embeddings [N, 32, h, w].
 
-        matching: a matching module that was fitted to this stream, in place of the network's.
+        fitted: parameters of the matching module that were fitted to this stream, in place of the network's.
         With ``preset.iterations`` above 1 the reference is warped by the answer and matched again; the
         answers add up.
         """
-        matching = matching or self.matching
-        weights = {name: _single(value) for name, value in matching.named_parameters()}
+        weights = {name: _single(value) for name, value in (fitted or dict(self.matching.named_parameters())).items()}
         # Never in bf16, whatever surrounds it: at 20 cells its step is an eighth of a cell, half a pixel of the image.
         with torch.autocast(target.device.type, enabled=False):
             target, reference = _single(target), _single(reference)
-            offset = functional_call(matching, weights, (target, reference))
+            offset = functional_call(self.matching, weights, (target, reference))
             for _ in range(self.preset.iterations - 1):
-                offset = offset + functional_call(matching, weights, (target, ops.warp(reference, offset)))
+                offset = offset + functional_call(self.matching, weights, (target, ops.warp(reference, offset)))
         return offset
 
     def start(self, image: Tensor, masks: Tensor) -> PropagationState:

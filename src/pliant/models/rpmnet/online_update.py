@@ -8,7 +8,6 @@ the memory, remain valid.
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ from torch import Tensor
 from pliant import ops
 
 if TYPE_CHECKING:
-    from pliant.models.rpmnet.network import Matching, RPMNet
+    from pliant.models.rpmnet.network import RPMNet
 
 __all__ = ["affine_motion", "fit_matching"]
 
@@ -27,27 +26,30 @@ _LEARNING_RATE = 2e-4
 _OBJECT_WEIGHT = 3.0  # what a pixel of an object counts beside one of the background
 
 
-def fit_matching(network: RPMNet, image: Tensor, probabilities: Tensor, matching: Matching | None) -> Matching:
-    """A copy of the matching module after ``preset.online_update`` steps; the network itself is not changed.
+def fit_matching(
+    network: RPMNet, image: Tensor, probabilities: Tensor, fitted: dict[str, Tensor] | None
+) -> dict[str, Tensor]:
+    """Parameters of the matching module after ``preset.online_update`` steps; the network itself is not changed.
 
-    image: [1, 3, H, W], normalised; probabilities: [K + 1, H, W] of that frame; matching: where to start,
-    None: the network's. The same frame gives the same result.
+    image: [1, 3, H, W], normalised; probabilities: [K + 1, H, W] of that frame; fitted: where to start, None: the
+    network's. The same frame gives the same result.
     """
+    start = fitted or dict(network.matching.named_parameters())
     plain = torch.autocast(image.device.type, enabled=False)
     with torch.inference_mode(False), torch.enable_grad(), plain:
-        matching = copy.deepcopy(matching or network.matching).float().requires_grad_(True)
+        weights = {name: value.detach().float().clone().requires_grad_(True) for name, value in start.items()}
         image, maps = image.detach().clone(), probabilities.detach().clone().float()[None]
         with torch.no_grad():
             reference = network.embed(image).clone()
-        optimizer = torch.optim.Adam(matching.parameters(), lr=_LEARNING_RATE)
+        optimizer = torch.optim.Adam(weights.values(), lr=_LEARNING_RATE)
         random = torch.Generator().manual_seed(0)
         for _ in range(network.preset.online_update):
             motion = affine_motion(tuple(image.shape[-2:]), random).to(image.device)
-            loss = _loss(network, matching, image, maps, reference, motion)
+            loss = _loss(network, weights, image, maps, reference, motion)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    return matching.requires_grad_(False)
+    return {name: value.detach() for name, value in weights.items()}
 
 
 def affine_motion(size: tuple[int, int], random: torch.Generator) -> Tensor:
@@ -64,7 +66,12 @@ def affine_motion(size: tuple[int, int], random: torch.Generator) -> Tensor:
 
 
 def _loss(
-    network: RPMNet, matching: Matching, image: Tensor, maps: Tensor, reference: Tensor, motion: Tensor
+    network: RPMNet,
+    weights: dict[str, Tensor],
+    image: Tensor,
+    maps: Tensor,
+    reference: Tensor,
+    motion: Tensor,
 ) -> Tensor:
     """End-point error in cells and error of the warped maps, where the copy shows what the frame shows."""
     with torch.no_grad():
@@ -77,7 +84,7 @@ def _loss(
         given = F.adaptive_avg_pool2d(maps, size)
         moved = F.adaptive_avg_pool2d(ops.warp(maps, motion), size)
         weight = seen * (1 + (_OBJECT_WEIGHT - 1) * (1 - moved[:, :1]))
-    offset = network.match(target.clone(), reference, matching)
+    offset = network.match(target.clone(), reference, weights)
     motion_error = (offset - truth).square().sum(1, keepdim=True).add(1e-6).sqrt()
     map_error = (ops.warp(given, offset) - moved).abs().sum(1, keepdim=True)
     return (weight * (motion_error + map_error)).sum() / weight.sum().clamp_min(1)

@@ -20,7 +20,7 @@ from pliant import ops
 from pliant.models.rpmnet.online_update import fit_matching
 
 if TYPE_CHECKING:
-    from pliant.models.rpmnet.network import Matching, RPMNet
+    from pliant.models.rpmnet.network import RPMNet
 
 __all__ = ["Anchor", "PropagationState", "enlarge_offsets", "forget", "memorize", "start", "step"]
 
@@ -43,13 +43,13 @@ class PropagationState:
     embedding: Tensor  # [1, 32, h, w]
     maps: Tensor  # [K + 1, H, W], or [K + 1, h, w] with resolution "table"; float32, sum 1
     anchors: list[Anchor] = field(default_factory=list)
-    matching: Matching | None = None  # by online update; None: the network's own
+    fitted: dict[str, Tensor] | None = None  # parameters of the matching module, by online update
 
     def nbytes(self) -> int:
         """Bytes of all tensors held."""
         tensors = [self.image, self.embedding, self.maps]
         tensors += [tensor for anchor in self.anchors for tensor in (anchor.embedding, anchor.maps)]
-        tensors += [] if self.matching is None else list(self.matching.parameters())
+        tensors += list((self.fitted or {}).values())
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
@@ -73,7 +73,7 @@ def step(network: RPMNet, state: PropagationState, image: Tensor) -> Tensor:
         raise ValueError(f"image {tuple(image.shape)}: this stream started with {tuple(state.image.shape)}")
     embedding = network.embed(image)
     with torch.autocast(image.device.type, enabled=False):  # maps and offsets stay in float32
-        offset = network.match(embedding, state.embedding, state.matching)
+        offset = network.match(embedding, state.embedding, state.fitted)
         maps = _warp_maps(state.maps, offset)
         for anchor in state.anchors:
             maps = _join_anchor(network, state, anchor, embedding, maps)
@@ -105,7 +105,7 @@ def memorize(
     if permanent and network.preset.anchor:
         state.anchors.append(Anchor(state.embedding, maps))
     if permanent and network.preset.online_update:
-        state.matching = fit_matching(network, image, probabilities, state.matching)
+        state.fitted = fit_matching(network, image, probabilities, state.fitted)
 
 
 def forget(state: PropagationState, index: int) -> None:
@@ -140,8 +140,8 @@ def _join_anchor(network: RPMNet, state: PropagationState, anchor: Anchor, embed
 
     Objects that came after the anchor keep their share: it knows nothing of them.
     """
-    there = network.match(embedding, anchor.embedding, state.matching)
-    back = network.match(anchor.embedding, embedding, state.matching)
+    there = network.match(embedding, anchor.embedding, state.fitted)
+    back = network.match(anchor.embedding, embedding, state.fitted)
     error = (there + ops.warp(back, there)).square().sum(1, keepdim=True).sqrt()
     covered = ops.warp(torch.ones_like(there[:, :1]), there)
     weight = 0.5 * torch.exp(-error) * (covered >= 0.99)
