@@ -200,17 +200,25 @@ def _layers(
 ) -> list[_Layer]:
     """What is painted, back to front."""
     count = 1 + int(rng.choice(max_objects, p=_weights(max_objects)))
-    layers = []
+    layers: list[_Layer] = []
+    twins: list[tuple[_Layer, _Layer]] = []
     for _ in range(count):
         picture = _picture(store, rng)
         layers.append(_layer(picture, rng, size, length, pace, camera, "object"))
-        if rng.random() < 0.3:  # a look-alike that is not to be followed, or is another object
+        if rng.random() < 0.5:  # a look-alike that is not to be followed, or is another object
             twin = _alike(picture, rng)
-            role = "object" if count < max_objects and rng.random() < 0.4 else "distractor"
-            layers.append(_layer(twin, rng, size, length, pace, camera, role, like=layers[-1]))
+            role = "object" if count < max_objects and rng.random() < 0.3 else "distractor"
+            twins.append((layers[-1], _layer(twin, rng, size, length, pace, camera, role, like=layers[-1])))
     for _ in range(int(rng.choice(3, p=[0.5, 0.3, 0.2]))):
         layers.append(_layer(_picture(store, rng), rng, size, length, pace, camera, "distractor"))
     rng.shuffle(layers)
+    for original, twin in twins:
+        place = next(i for i, layer in enumerate(layers) if layer is original)
+        if twin.role == "distractor" and rng.random() < 0.4:  # comes out from behind what it looks like
+            twin.centre += original.centre[0] - twin.centre[0] + rng.normal(0, 0.05, 2) * size[::-1]
+            layers.insert(place, twin)
+        else:
+            layers.insert(place + int(rng.integers(2)), twin)
     for _ in range(int(rng.choice(3, p=[0.65, 0.25, 0.1]))):
         strip = _strip(store, rng, size)
         layers.append(_layer(strip, rng, size, length, pace, camera, "occluder"))
