@@ -19,7 +19,8 @@ _PATHS = click.Path(path_type=Path)
 @click.option("--cutouts", type=_PATHS, multiple=True, help="Pictures with transparency (may be repeated).")
 @click.option("--films", type=_PATHS, multiple=True, help="Film for moving backgrounds (may be repeated).")
 @click.option("--videos", type=_PATHS, multiple=True, help="Clips without masks, for self-supervised recipes.")
-@click.option("--data", "clips", type=_PATHS, help="Clips with masks: a folder in DAVIS or YouTube-VOS layout.")
+@click.option("--data", type=_PATHS, help="Clips with masks: a folder in DAVIS or YouTube-VOS layout.")
+@click.option("--set", "split", default="train", show_default=True, help="Split of --data.")
 @click.option("--from", "initial", help="Start from these weights: a model's name or a file.")
 @click.option("--out", type=_PATHS, required=True, help="Folder of the run; an unfinished run there is continued.")
 @click.option("--steps", type=int, help="Length of the schedule.")
@@ -38,7 +39,8 @@ def train(
     cutouts: tuple[Path, ...],
     films: tuple[Path, ...],
     videos: tuple[Path, ...],
-    clips: Path | None,
+    data: Path | None,
+    split: str,
     initial: str | None,
     out: Path,
     workers: int,
@@ -56,24 +58,36 @@ def train(
     pliant train spvos_small --photos DIR --cutouts DIR --out runs/small
     pliant train spvos_small --from spvos_small --data my-clips --out runs/mine --finish-in 10
     """
+    from pliant.datasets.clip_samples import hold_back
+    from pliant.datasets.layouts import read_clips
     from pliant.datasets.sources import Sources
+    from pliant.inference.scores import mean_overlap
+    from pliant.models import MODELS
     from pliant.training import recipe
     from pliant.training.loop import Settings
     from pliant.training.loop import train as run
 
-    sources = Sources(photos, cutouts, films, videos, clips, _weights(initial), out / "cache", seed)
+    sources = Sources(photos, cutouts, films, videos, data, split, _weights(initial), out / "cache", seed)
     chosen, settings = recipe(name, sources)
     settings.update({key: value for key, value in numbers.items() if value is not None})
     settings.update(
         workers=workers, precision=precision, time_limit=time_limit, finish_in=finish_in, seed=seed
     )
     settings = Settings(**settings)
+    measured = data is not None and name in MODELS and MODELS[name].task == "track"
+    held_back = hold_back(read_clips(data, split))[1] if measured else []
+    before = mean_overlap(chosen.build(), held_back, precision) if held_back and initial else None
     with progress_bar("training", settings.steps, quiet=quietness.quiet) as advance:
-        run(
+        network = run(
             chosen, out, settings, resume=not no_resume,
             on_step=lambda r: advance(r.step, f"loss {r.losses['loss']:.3f}  {r.seconds_left / 60:.0f} min left"),
         )  # fmt: skip
     if not quietness.quiet:
+        if held_back:
+            after = mean_overlap(network, held_back, precision)
+            gain = f", {before:.3f} before: {after - before:+.3f}" if before is not None else ""
+            names = ", ".join(clip.name for clip in held_back[:3]) + (", ..." if len(held_back) > 3 else "")
+            click.echo(f"J on what was held back ({names}): {after:.3f}{gain}")
         click.echo(f"weights: {out / 'weights.safetensors'}")
 
 

@@ -9,11 +9,13 @@ from pliant.errors import InputError
 
 __all__ = ["Sources"]
 
+_OPTIONS = {"clips": "data"}  # where the command line has another word
+
 
 @dataclass(frozen=True)
 class Sources:
     """photos, cutouts (pictures with alpha), films: folders or files for synthetic clips. videos: unlabelled clips.
-    clips: a folder in DAVIS or YouTube-VOS layout, with masks. initial: weights to start from. cache: where decoded
+    clips: a folder in DAVIS or YouTube-VOS layout, with masks, of which ``split`` is read. initial: weights to start from. cache: where decoded
     pictures are kept. seed: of everything random."""
 
     photos: tuple[Path, ...] = ()
@@ -21,6 +23,7 @@ class Sources:
     films: tuple[Path, ...] = ()
     videos: tuple[Path, ...] = ()
     clips: Path | None = None
+    split: str = "train"
     initial: Path | None = None
     cache: Path = Path("runs/cache")
     seed: int = 0
@@ -29,7 +32,7 @@ class Sources:
         """Raises ``InputError`` where none of the sources ``names`` is given, or a given path does not exist."""
         given = {name: getattr(self, name) for name in names}
         if not any(given.values()):
-            options = " or ".join(f"--{name}" for name in names)
+            options = " or ".join(f"--{_OPTIONS.get(name, name)}" for name in names)
             raise InputError(f"nothing to train on: give {options} (`pliant fetch-training-data` brings free ones).")
         for name in ("photos", "cutouts", "films", "videos"):
             for path in getattr(self, name):

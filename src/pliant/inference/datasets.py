@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from pliant.datasets import Clip, davis, youtube_vos
+from pliant.datasets import Clip
+from pliant.datasets.layouts import read_clips
 from pliant.errors import OutputError
 from pliant.inference.tracker import Tracker
 from pliant.video.masks import write_mask
 
-__all__ = ["SequenceProgress", "first_masks", "read_clips", "track_dataset"]
+__all__ = ["SequenceProgress", "first_masks", "track_dataset"]
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,6 @@ def track_dataset(
         _track_clip(clip, number, len(clips), out, network, size, memory_every, on_frame)
         written.append(clip.name)
     return written
-
-
-def read_clips(root: str | Path, split: str) -> list[Clip]:
-    """The sequences of a split: ``root`` in DAVIS layout, or holding the split's folder in YouTube-VOS layout, or
-    being that folder. Raises ``DatasetError`` that says what was expected and found."""
-    root = Path(root)
-    if (root / "ImageSets").is_dir():
-        return davis.clips(root, split)
-    return youtube_vos.clips(root / split if (root / split).is_dir() else root)
 
 
 def first_masks(clip: Clip) -> dict[int, np.ndarray]:

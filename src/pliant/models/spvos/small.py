@@ -196,8 +196,12 @@ class SmallTracker(nn.Module):
         count = len(readout)
         last = torch.stack([state.last, state.last.sum(0, keepdim=True) - state.last], 1).to(readout.dtype)
         logits = self.decoder(readout, context.expand(count, -1, -1, -1), last, skip4, skip8)
-        probabilities = torch.sigmoid(_upsample(logits.float(), 4))[:, 0]
-        result = aggregate(probabilities)
+        logits = _upsample(logits.float(), 4)[:, 0]
+        if count == 1:  # aggregation of one object doubles its logit
+            foreground = torch.sigmoid(2 * logits)
+            result = torch.cat([1 - foreground, foreground])
+        else:
+            result = aggregate(torch.sigmoid(logits))
         state.last = self._shrink(result[1:])
         return result
 

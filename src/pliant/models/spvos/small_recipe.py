@@ -11,6 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pliant.datasets.clip import Clip
+from pliant.datasets.clip_samples import ClipSamples, hold_back
+from pliant.datasets.layouts import read_clips
 from pliant.datasets.pictures import PictureStore, pack_pictures
 from pliant.datasets.sources import Sources
 from pliant.datasets.synthetic import SyntheticClips
@@ -38,14 +41,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class SmallRecipe:
-    """``spvos_small`` on synthetic clips of the pictures in ``pictures`` (a file of ``pack_pictures``).
+    """``spvos_small`` on synthetic clips, on real ones, or on both by turns.
 
+    pictures: a file of ``pack_pictures`` for synthetic clips. clips: annotated clips.
     initial: the folder of the Keras ResNet-50 (for the key encoder), or weights of a whole ``spvos_small`` to go on
     from (safetensors or PyTorch); None: random. The stem and the first stage keep their ImageNet weights: they are
     half of the cost of a step and general enough.
     """
 
-    pictures: Path
+    pictures: Path | None
+    clips: tuple[Clip, ...] = ()
     initial: Path | None = None
     seed: int = 0
     name: str = "spvos_small"
@@ -76,15 +81,19 @@ class SmallRecipe:
 
     def sample(self, step: int, index: int, progress: float) -> dict[str, Any]:
         stage = self.stage(progress)
-        clips = SyntheticClips(
-            self._store, self.seed, (stage.side, stage.side), stage.length, stage.speed, self.max_objects
-        )
-        clip = clips[step * 4096 + index]
-        images = (clip.frames.astype(np.float32) - MEAN) / STANDARD_DEVIATION
-        valid = np.arange(self.max_objects) < len(clip.own_motion)
+        size, number = (stage.side, stage.side), step * 4096 + index
+        if self.clips and (self.pictures is None or index % 2):
+            samples = ClipSamples(self.clips, self.seed, size, stage.length, max_objects=self.max_objects)
+            frames, labels, count = samples[number]
+        else:
+            clips = SyntheticClips(self._store, self.seed, size, stage.length, stage.speed, self.max_objects)
+            clip = clips[number]
+            frames, labels, count = clip.frames, clip.labels, len(clip.own_motion)
+        images = (frames.astype(np.float32) - MEAN) / STANDARD_DEVIATION
+        valid = np.arange(self.max_objects) < count
         return {
             "images": np.ascontiguousarray(images.transpose(0, 3, 1, 2)),
-            "labels": clip.labels,
+            "labels": labels,
             "valid": valid,
             "hard": np.float32(stage.hard),
         }
@@ -112,12 +121,16 @@ class SmallRecipe:
 
 
 def from_sources(sources: Sources) -> SmallRecipe:
-    """The recipe for photographs, cut-outs and film; packs them once into the cache. Raises ``InputError``."""
-    sources.need("photos")
-    pictures = pack_pictures(
-        sources.cache / "pictures.bin",
-        photos=list(sources.photos),
-        cutouts=list(sources.cutouts),
-        films=list(sources.films),
-    )
-    return SmallRecipe(pictures, sources.initial, sources.seed)
+    """The recipe for photographs, cut-outs and film (packed once into the cache), or annotated clips, a fifth of which is
+    held back. Raises ``InputError``."""
+    sources.need("photos", "clips")
+    pictures = None
+    if sources.photos:
+        pictures = pack_pictures(
+            sources.cache / "pictures.bin",
+            photos=list(sources.photos),
+            cutouts=list(sources.cutouts),
+            films=list(sources.films),
+        )
+    clips = hold_back(read_clips(sources.clips, sources.split))[0] if sources.clips else []
+    return SmallRecipe(pictures, tuple(clips), sources.initial, sources.seed)
