@@ -14,9 +14,12 @@ _OPTIONS = {"clips": "data"}  # where the command line has another word
 
 @dataclass(frozen=True)
 class Sources:
-    """photos, cutouts (pictures with alpha), films: folders or files for synthetic clips. videos: unlabelled clips.
-    clips: a folder in DAVIS or YouTube-VOS layout, with masks, of which ``split`` is read. initial: weights to start from. cache: where decoded
-    pictures are kept. seed: of everything random."""
+    """What is at hand.
+
+    photos, cutouts (pictures with alpha), films: folders or files for synthetic clips. videos: unlabelled clips.
+    clips: a folder in DAVIS or YouTube-VOS layout, with masks, of which ``split`` is read. initial: weights to start
+    from. cache: where decoded pictures are kept. seed: of everything random.
+    """
 
     photos: tuple[Path, ...] = ()
     cutouts: tuple[Path, ...] = ()

@@ -121,8 +121,10 @@ class SmallRecipe:
 
 
 def from_sources(sources: Sources) -> SmallRecipe:
-    """The recipe for photographs, cut-outs and film (packed once into the cache), or annotated clips, a fifth of which is
-    held back. Raises ``InputError``."""
+    """The recipe for photographs, cut-outs and film, or annotated clips, or both.
+
+    Pictures are packed once into the cache; of annotated clips a fifth is held back. Raises ``InputError``.
+    """
     sources.need("photos", "clips")
     pictures = None
     if sources.photos:
