@@ -11,7 +11,7 @@ help:  ## list the targets
 
 setup: $(STAMP)  ## virtual environment with pliant and its tools
 
-$(STAMP): pyproject.toml constraints.txt setup.py $(wildcard csrc/*/*.cpp csrc/*/*.h)
+$(STAMP): pyproject.toml constraints.txt setup.py $(wildcard csrc/*/*.cpp csrc/*/*.h csrc/*/*.inl)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt pip setuptools wheel numpy
 	$(BIN)/python -m pip install -q -c constraints.txt torch==2.13.0

@@ -165,6 +165,8 @@ def main() -> None:
                         "case": case.name,
                         "dtype": dtype,
                         "backward": chosen.backward,
+                        "threads": chosen.threads,
+                        "clock": chosen.clock,
                         **result,
                     }
                 )
@@ -182,7 +184,7 @@ def main() -> None:
         kept = json.loads(chosen.json.read_text())["rows"] if chosen.json.exists() else []
         key = ("operator", "case", "dtype", "backward", "threads", "clock")
         new = {tuple(row[k] for k in key) for row in rows}
-        kept = [row for row in kept if tuple(row[k] for k in key) not in new]
+        kept = [row for row in kept if tuple(row.get(k) for k in key) not in new]
         chosen.json.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(
             {"command": "python benchmarks/run.py --json FILE", "machine": machine(), "rows": kept + rows}, indent=1
