@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -88,15 +89,22 @@ def make_job(root: Path, lengths: list[int], objects: list[int], unsupervised: b
     split.write_text("\n".join(names) + "\n")
 
 
-def timed(command: list[str], cwd: Path | None = None) -> tuple[float, int]:
-    """Seconds of a command with start-up, and MB of its largest process."""
+class Run(NamedTuple):
+    """Of a command with its start-up: seconds on the clock, processor time in seconds, MB of its largest process."""
+
+    wall: float
+    cpu: float
+    megabytes: int
+
+
+def timed(command: list[str], cwd: Path | None = None) -> Run:
     start = time.perf_counter()
     process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     errors = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"{command[:4]} failed: {errors.decode()[-2000:]}")
-    return time.perf_counter() - start, usage.ru_maxrss // 1024
+    return Run(time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1024)
 
 
 def pliant_command(job: Path, protocol: str, *more: str) -> list[str]:
@@ -104,14 +112,48 @@ def pliant_command(job: Path, protocol: str, *more: str) -> list[str]:
     return [sys.executable, "-m", "pliant", "evaluate", protocol, "--gt", gt, "--results", results, "-q", *more]
 
 
-def spread(seconds: list[float]) -> dict[str, float]:
-    return {"median": statistics.median(seconds), "least": min(seconds), "most": max(seconds), "runs": len(seconds)}
+def spread(values: list[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "least": min(values), "most": max(values), "runs": len(values)}
+
+
+def contestants(job: Path, official: Path | None) -> dict[str, tuple[list[str], Path | None]]:
+    """Tool -> command and the folder that it runs in."""
+    gt, results = str(job / "gt"), str(job / "results")
+    tools: dict[str, tuple[list[str], Path | None]] = {"pliant": (pliant_command(job, "davis2017"), None)}
+    if importlib.util.find_spec("vos_benchmark"):
+        tools["vos-benchmark, 2 processes"] = ([sys.executable, "-c", VOS_BENCHMARK, gt, results], None)
+    if official:
+        tools["davis2017-evaluation"] = ([sys.executable, "-c", OFFICIAL, gt, results, "semi-supervised"], official)
+    return tools
+
+
+def compare(job: Path, official: Path | None, rounds: int) -> dict[str, Any]:
+    """All tools in turn; the official one in the first round only."""
+    runs: dict[str, list[Run]] = {}
+    for turn in range(rounds):
+        for name, (command, cwd) in contestants(job, official if turn == 0 else None).items():
+            runs.setdefault(name, []).append(timed(command, cwd))
+            print(f"{name:30s} {runs[name][-1]}", flush=True)
+    return {
+        "seconds": {name: spread([run.wall for run in part]) for name, part in runs.items()},
+        "processor seconds": {name: spread([run.cpu for run in part]) for name, part in runs.items()},
+        "largest process, MB": {name: max(run.megabytes for run in part) for name, part in runs.items()},
+        "seconds, ratio to pliant": {
+            name: statistics.median(run.wall for run in part) / statistics.median(run.wall for run in runs["pliant"])
+            for name, part in runs.items()
+        },
+        "processor seconds, ratio to pliant": {
+            name: statistics.median(run.cpu for run in part) / statistics.median(run.cpu for run in runs["pliant"])
+            for name, part in runs.items()
+        },
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--official", type=Path, help="checkout of davis2017-evaluation")
     parser.add_argument("--rounds", type=int, default=3, help="of pliant and vos-benchmark; the official tool has one")
+    parser.add_argument("--tenth", action="store_true", help="3 sequences in place of 30, for a busy machine")
     parser.add_argument("--job", type=Path, help="keep the job in this folder, and take it from there if it is there")
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
@@ -119,53 +161,36 @@ def main() -> None:
     for name, lengths, objects, unsupervised in (
         ("val", LENGTHS, OBJECTS, False),
         ("tenth", LENGTHS[:3], OBJECTS[:3], False),
-        ("proposals", [20, 20], [3, 3], True),
+        ("proposals", [68, 68, 64], [3, 3, 3], True),
     ):
         if not (root / name).exists():
             make_job(root / name, lengths, objects, unsupervised)
-
-    val, tools = root / "val", {}
-    tools["pliant"] = (pliant_command(val, "davis2017"), None, arguments.rounds)
-    if importlib.util.find_spec("vos_benchmark"):
-        command = [sys.executable, "-c", VOS_BENCHMARK, str(val / "gt"), str(val / "results")]
-        tools["vos-benchmark, 2 processes"] = (command, None, arguments.rounds)
-    if arguments.official:
-        command = [sys.executable, "-c", OFFICIAL, str(val / "gt"), str(val / "results"), "semi-supervised"]
-        tools["davis2017-evaluation"] = (command, arguments.official, 1)
-    seconds: dict[str, list[float]] = {name: [] for name in tools}
-    megabytes = {}
-    for turn in range(arguments.rounds):
-        for name, (command, cwd, rounds) in tools.items():
-            if turn < rounds:
-                taken, megabytes[name] = timed(command, cwd)
-                seconds[name].append(taken)
-                print(f"{name:30s} {taken:7.2f} s   {megabytes[name]:5d} MB", flush=True)
-
-    tenth = timed(pliant_command(root / "tenth", "davis2017"))
-    single = timed(pliant_command(val, "davis2017", "-j", "1"))
-    proposals = [
-        timed(pliant_command(root / "proposals", "davis2017-unsupervised", "-j", "1"))[0]
-        for _ in range(arguments.rounds)
-    ]
-    startup = timed([sys.executable, "-m", "pliant", "evaluate", "--help"])[0]
+    compared = compare(root / ("tenth" if arguments.tenth else "val"), arguments.official, arguments.rounds)
+    few, many = (timed(pliant_command(root / name, "davis2017", "-j", "1")) for name in ("tenth", "val"))
+    proposals = [timed(pliant_command(root / "proposals", "davis2017-unsupervised", "-j", "1")) for _ in range(3)]
+    startup = timed(pliant_command(root / "tenth", "davis2017", "--help"))
     report = {
         "command": "python benchmarks/evaluation.py " + " ".join(sys.argv[1:]),
-        "machine": f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, Python "
+        "machine": f"{processor()}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}, Python "
         f"{platform.python_version()}, NumPy {np.__version__}",
-        "job": "30 sequences, 2029 frames of 480x854, 60 objects, start-up included",
-        "seconds": {name: spread(values) for name, values in seconds.items()},
-        "ratio to pliant": {
-            name: statistics.median(values) / statistics.median(seconds["pliant"]) for name, values in seconds.items()
+        "job": f"{'3 of ' if arguments.tenth else ''}30 sequences, 2029 frames of 480x854, 60 objects, with start-up",
+        **compared,
+        "pliant, 1 process": {"3 sequences": few._asdict(), "30 sequences": many._asdict()},
+        "unsupervised, 20 proposals, 3 objects, 1 process": {
+            "seconds a frame": (min(run.wall for run in proposals) - startup.wall) / 200,
+            "processor seconds a frame": (min(run.cpu for run in proposals) - startup.cpu) / 200,
         },
-        "largest process, MB": megabytes,
-        "pliant, 1 process, s": single[0],
-        "pliant, 3 sequences in place of 30": {"seconds": tenth[0], "largest process, MB": tenth[1]},
-        "unsupervised, 20 proposals, 3 objects, 1 process, s a frame": (statistics.median(proposals) - startup) / 40,
     }
     text = json.dumps(report, indent=1)
     print(text)
     if arguments.output:
         arguments.output.write_text(text + "\n")
+
+
+def processor() -> str:
+    """The processor's name, where the system tells."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

@@ -89,9 +89,8 @@ def pair_scores(
     j, f = np.ones((proposals, objects)), np.ones((proposals, objects))
     if box is None:
         return j, f
-    window = Window(box, truth.shape, radius)
-    rows = [_Outlined.of(mask, window, radius) for mask in rows]
-    columns = [_Outlined.of(mask, window, radius) for mask in columns]
+    rows = [_Outlined.of(mask, box, truth.shape, radius) for mask in rows]
+    columns = [_Outlined.of(mask, box, truth.shape, radius) for mask in columns]
     for q, proposal in enumerate(rows):
         for k, target in enumerate(columns):
             j[q, k], f[q, k] = proposal.scores(target)
@@ -99,21 +98,29 @@ def pair_scores(
 
 
 class _Outlined:
-    """A mask in a window, its boundary, the boundary dilated, and how many pixels each has."""
+    """A mask, its boundary, the boundary dilated, as integers in a common window; how many pixels each has."""
 
     __slots__ = ("bits", "boundary", "contour", "near", "pixels", "reach")
 
     @classmethod
-    def of(cls, packed: Packed, window: Window, radius: int) -> _Outlined:
+    def of(cls, packed: Packed, common: Box, size: tuple[int, int], radius: int) -> _Outlined:
+        """``common`` is the box around all masks that will be compared."""
         self = cls()
-        box = packed.box or Box(window.top, window.top, window.left, window.left)
-        self.bits = window.bits(packed)
-        self.boundary = window.boundary(self.bits)
-        # Rows above the mask are shifted out before dilating and in again after it: they cost as much as
-        # others.
-        above = max(box.top - 1 - radius - window.top, 0) * window.stride
-        self.near = dilate(self.boundary >> above, window.stride, radius) << above
-        self.pixels, self.contour = self.bits.bit_count(), self.boundary.bit_count()
+        box = packed.box
+        if box is None:
+            self.bits = self.boundary = self.near = self.pixels = self.contour = 0
+            self.reach = (0, 0, 0, 0)
+            return self
+        # Worked out in the mask's own rows, then moved to its place in the common window.
+        own = Window(Box(box.top, box.bottom, common.left, common.right), size, radius)
+        place = (own.top - max(common.top - 1, 0)) * own.stride
+        bits = own.bits(packed)
+        boundary = own.boundary(bits)
+        room = radius * own.stride  # rows above that the dilation reaches
+        near = dilate(boundary << room, own.stride, radius)
+        self.bits, self.boundary = bits << place, boundary << place
+        self.near = near << (place - room) if place >= room else near >> (room - place)
+        self.pixels, self.contour = bits.bit_count(), boundary.bit_count()
         # Rows and columns that the dilated boundary can touch.
         margin = radius + 1
         self.reach = (box.top - margin, box.bottom + margin, 8 * box.left - margin, 8 * box.right + margin)
