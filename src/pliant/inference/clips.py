@@ -26,17 +26,20 @@ class ClipStream:
     hold it. An item is whatever ``predict`` understands: a frame, or the features of one, which then are
     computed once.
 
-    predict: logits [N, T, H, W] of a list of N clips, each a list of T items. length: items of a clip;
-    overlap: 0 .. length - 1 items that neighbouring clips share. average: over "probabilities" (as the
-    papers say) or over "logits" before the sigmoid (as d2conv3d's code does). tail: what becomes of the
-    last items, which fill no whole clip:
-      "shift": the last clip moves back to end at the last item; it says nothing about items already
-      returned. A
-        stream shorter than a clip is continued by its own mirror image, whose predictions are dropped.
-      "repeat_last": d2conv3d's rule: clips go on starting at every g as long as items are left; they are
-      filled with
-        the last item, and every repeat counts as a prediction of it.
-      "repeat_first": 3DC-Seg's rule: the same, filled with the first item of that clip, in front.
+    predict: logits [N, T, H, W] of a list of N clips, each a list of T items.
+
+    length: items of a clip; overlap: 0 .. length - 1 items that neighbouring clips share.
+
+    average: over "probabilities" (as the papers say) or over "logits" before the sigmoid (as d2conv3d's
+    code does).
+
+    tail: what becomes of the last items, which fill no whole clip. "shift": the last clip moves back to end
+    at the last item; it says nothing about items already returned; a stream shorter than a clip is
+    continued by its own mirror image, whose predictions are dropped. "repeat_last", d2conv3d's rule: clips
+    go on starting at every g as long as items are left; they are filled with the last item, and every
+    repeat counts as a prediction of it. "repeat_first", 3DC-Seg's rule: the same, filled in front with the
+    first item of that clip.
+
     batch: clips that are given to ``predict`` at once; more than 1 adds g items of latency each. No result
     changes.
 

@@ -6,7 +6,7 @@ it for the second half, no augmentation, 480 x 854 padded with black.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -42,11 +42,11 @@ class Stage:
     speed: float
 
 
-def _build(name: str, initial: Path | None) -> nn.Module:
+def _build(name: str, initial: Path | None, options: dict[str, Any] | None = None) -> nn.Module:
     """The network; ``initial``: folder of the Keras ResNet-50 (salient_small's encoder), or weights of any
     layout.
     """
-    network = d2conv3d.build(name)
+    network = d2conv3d.build(name, **(options or {}))
     if initial is not None and initial.is_dir():
         weights = read_keras_resnet50(initial)
         network.encoder.load_state_dict({key: weights[key] for key in network.encoder.state_dict()})
@@ -65,8 +65,10 @@ def _normalised(frames: np.ndarray, network: Any) -> np.ndarray:
 class SyntheticRecipe:
     """Synthetic clips of packed ``pictures``; salient is what moves against the camera.
 
-    The loss is the Lovász hinge plus cross-entropy, which also teaches clips in which nothing moves. The
-    stem and the first stage of the encoder keep their ImageNet weights.
+    The loss is the Lovász hinge plus cross-entropy, which also teaches clips in which nothing moves.
+    frozen: parts of the encoder that keep their ImageNet weights. options: fields of the preset that are
+    other than there, such as ``{"steering": Steering("deform", "tyx")}``, to hold the rows of Table 1
+    against each other.
     """
 
     pictures: Path
@@ -79,11 +81,13 @@ class SyntheticRecipe:
         Stage(0.6, 8, 256, 0.7),
     )
     max_objects: int = 3
+    frozen: tuple[str, ...] = ("stem", "layer1")
+    options: dict[str, Any] = field(default_factory=dict)
 
     def build(self) -> nn.Module:
-        network = _build(self.name, self.initial)
-        network.encoder.stem.requires_grad_(False)
-        network.encoder.layer1.requires_grad_(False)
+        network = _build(self.name, self.initial, self.options)
+        for part in self.frozen:
+            getattr(network.encoder, part).requires_grad_(False)
         return network
 
     def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
