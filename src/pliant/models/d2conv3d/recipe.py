@@ -25,6 +25,7 @@ from pliant.datasets.synthetic import SyntheticClips
 from pliant.errors import DatasetError
 from pliant.losses.lovasz import lovasz_hinge
 from pliant.models import d2conv3d
+from pliant.models.backbones.caffe2_csn import read_caffe2_csn
 from pliant.models.backbones.csn import Encoder3d
 from pliant.models.backbones.keras_resnet50 import read_keras_resnet50
 from pliant.weights import read_weights
@@ -43,14 +44,18 @@ class Stage:
 
 
 def _build(name: str, initial: Path | None, options: dict[str, Any] | None = None) -> nn.Module:
-    """The network; ``initial``: folder of the Keras ResNet-50 (salient_small's encoder), or weights of any
+    """The network. initial: folder of the Keras ResNet-50 (for salient_small), ir-CSN .pkl, or weights of any
     layout.
     """
     network = d2conv3d.build(name, **(options or {}))
-    if initial is not None and initial.is_dir():
+    if initial is None:
+        return network
+    if initial.is_dir():
         weights = read_keras_resnet50(initial)
         network.encoder.load_state_dict({key: weights[key] for key in network.encoder.state_dict()})
-    elif initial is not None:
+    elif initial.suffix == ".pkl":
+        network.encoder.load_state_dict(read_caffe2_csn(initial, network.preset.encoder.blocks))
+    else:
         read_weights(network, initial, family="d2conv3d", name=name)
     return network
 
