@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import pliant
+from pliant.inference.frames import prepare
 from pliant.inference.snapshot import load_snapshot, save_snapshot
 from pliant.inference.tracker import Tracker, TrackerState
 from pliant.models.spvos.small import build
@@ -208,3 +209,15 @@ def test_track_takes_arrays_and_says_what_is_lost(network, clip, labels):
 def test_track_with_nothing_marked_says_so(clip, network):
     with pytest.raises(pliant.InputError, match="give a mask or a box"):
         list(pliant.track(clip, model=network))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_many_objects_in_either_precision(clip, precision):
+    follow = Tracker(prepare(build(blocks=(1, 1, 1)), precision), size=64, memory_every=2)
+    labels = np.zeros(SIZE, np.uint8)
+    for k in range(6):
+        labels[10:30, 4 + 15 * k : 14 + 15 * k] = k + 1
+    follow.add_objects(clip[0], labels)
+    for image in clip[1:4]:
+        follow.step(image)
+    assert len(follow.probabilities) == 7 and np.isfinite(follow.probabilities).all()

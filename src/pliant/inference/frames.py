@@ -108,7 +108,7 @@ class Geometry:
         pixels = torch.from_numpy(image if image.flags.writeable else image.copy()).to(device)
         padded = torch.zeros(top + rows + bottom, left + columns + right, 3, dtype=dtype, device=device)
         mean, deviation = (torch.tensor(v, device=device) * 255 for v in (_MEAN, _STANDARD_DEVIATION))
-        padded[top : top + rows, left : left + columns] = (pixels.float() - mean) / deviation
+        padded[top : top + rows, left : left + columns] = pixels.float().sub_(mean).mul_(1 / deviation)
         return padded.permute(2, 0, 1)[None]
 
     def masks(self, labels: np.ndarray, ids: list[int], device: torch.device) -> Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -207,20 +208,25 @@ class Tracker:
     def _settle(self, labels: np.ndarray | None) -> None:
         """Labels and confidence of the current frame, from the probabilities or as given."""
         state = self.state
+        planes = state.probabilities.float().cpu().numpy()
         if labels is None:
-            best = state.probabilities.argmax(0).to(torch.uint8).cpu().numpy()
-            table = np.zeros(256, np.uint8)
-            table[1 : len(state.ids) + 1] = state.ids
-            labels = table[best]
+            labels = _most_probable(planes, state.ids)
         state.labels = np.ascontiguousarray(labels)
-        counts = np.bincount(state.labels.ravel(), minlength=256)
         for k, identity in enumerate(state.ids):
-            if counts[identity] == 0:
-                state.confidence[identity] = 0.0
-                continue
-            inside = torch.from_numpy(state.labels == identity).to(state.probabilities.device)
-            plane = state.probabilities[k + 1]
-            state.confidence[identity] = float((plane * inside).sum() / counts[identity])
+            inside = (state.labels == identity).view(np.uint8)
+            state.confidence[identity] = cv2.mean(planes[k + 1], mask=inside)[0]
+
+
+def _most_probable(planes: np.ndarray, ids: list[int]) -> np.ndarray:
+    """Labels [H, W] uint8 of the largest of [K + 1, H, W]; ties go to the earlier row. Plane by plane: an argmax over
+    the first axis strides through memory and takes ten times as long."""
+    best = planes[0]
+    labels = np.zeros(best.shape, np.uint8)
+    for plane, identity in zip(planes[1:], ids):
+        larger = plane > best
+        labels[larger] = identity
+        best = np.maximum(best, plane)
+    return labels
 
 
 def _distribution(masks: Tensor) -> Tensor:

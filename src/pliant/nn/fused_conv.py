@@ -40,6 +40,7 @@ def conv2d(convolution: nn.Conv2d, input: Tensor, *, relu: bool = False) -> Tens
     """
     if fuses(convolution, input):
         c = convolution
+        input = input.contiguous(memory_format=torch.channels_last)
         return torch.ops.mkldnn._convolution_pointwise(
             input, _weight(c), c.bias, c.padding, c.stride, c.dilation, c.groups, "relu" if relu else "none", [], ""
         )
@@ -53,8 +54,13 @@ def conv2d_add(convolution: nn.Conv2d, input: Tensor, residual: Tensor, *, relu:
     residual [N, O, H', W']. Without gradients ``residual`` is overwritten with the result: pass one that is not
     needed any more, or a clone.
     """
-    if fuses(convolution, input) and residual.dtype == input.dtype:
+    if (
+        fuses(convolution, input)
+        and residual.dtype == input.dtype
+        and residual.is_contiguous(memory_format=torch.channels_last)  # the primitive writes in this layout
+    ):
         c = convolution
+        input = input.contiguous(memory_format=torch.channels_last)
         return torch.ops.mkldnn._convolution_pointwise_.binary(
             residual, input, _weight(c), c.bias, c.padding, c.stride, c.dilation, c.groups,
             "add", 1.0, "relu" if relu else None, [], "",

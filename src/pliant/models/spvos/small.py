@@ -95,7 +95,7 @@ class KeyEncoder(nn.Module):
 
 
 class ValueEncoder(nn.Module):
-    """Image, mask of the object, masks of the others, key features -> value [N, C_v, h, w] at 1/16."""
+    """Image, mask of the object, masks of the others [N K, ...], key features [N, ...] -> values [N K, C_v, h, w]."""
 
     def __init__(self, preset: SmallPreset) -> None:
         super().__init__()
@@ -109,7 +109,8 @@ class ValueEncoder(nn.Module):
     def forward(self, image: Tensor, mask: Tensor, others: Tensor, f16: Tensor) -> Tensor:
         x = torch.cat([image, mask, others], 1).contiguous(memory_format=torch.channels_last)
         x = self.layers(conv2d(self.stem, x, relu=True))
-        x = torch.cat([x, conv2d(self.reduce, f16)], 1)
+        features = conv2d(self.reduce, f16)  # the same for all objects of a frame
+        x = torch.cat([x, features.repeat_interleave(len(x) // len(features), 0)], 1)
         return conv2d(self.value, self.fuse(x))
 
 
@@ -210,9 +211,8 @@ class SmallTracker(nn.Module):
             self._see(state, image)
         objects = probabilities[1:].to(image.dtype)
         others = objects.sum(0, keepdim=True) - objects
-        f16 = state.features[2].expand(len(objects), -1, -1, -1)
         picture = image.expand(len(objects), -1, -1, -1)
-        values = self.value_encoder(picture, objects[:, None], others[:, None], f16)
+        values = self.value_encoder(picture, objects[:, None], others[:, None], state.features[2])
         state.bank.add(state.time, state.key[0], values, permanent=permanent)
         state.last = self._shrink(probabilities[1:])
 
@@ -269,7 +269,7 @@ class SmallTracker(nn.Module):
             others = objects.sum(1, keepdim=True) - objects
             values = self.value_encoder(
                 per_object(images[:, index]), objects.flatten(0, 1)[:, None], others.flatten(0, 1)[:, None],
-                per_object(f16[:, index]),
+                f16[:, index],
             )  # fmt: skip
             return values.unflatten(0, (b, k)).flatten(1, 2)
 
