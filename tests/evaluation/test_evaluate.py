@@ -247,7 +247,9 @@ def test_infinities_are_null_with_a_warning(tmp_path):
     document = report.to_dict()
     assert document["summary"]["car.MOTSP"] is None and document["summary"]["car.MOTSA"] == 0
     assert document["summary"]["pedestrian.sMOTSA"] is None
-    assert "car.MOTSP (plus infinity)" in document["warnings"][-1]
+    assert document["sequences"]["0000"]["pedestrian"]["MOTSA"] is None
+    said = " ".join(document["warnings"])
+    assert "car.MOTSP (plus infinity)" in said and "0000.pedestrian.MOTSA (minus infinity)" in said
     json.loads(report.to_json())
 
 

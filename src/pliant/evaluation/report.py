@@ -61,16 +61,20 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values: NaN and infinities are None, and a warning names where they stood."""
         undefined: list[str] = []
+        in_parts: list[str] = []
         document = {
             "protocol": self.protocol,
             "convention": self.convention,
             "summary": _finite(self.summary, "", undefined),
-            "sequences": _finite(self.sequences, "", []),
-            "objects": _finite(self.objects, "", []),
+            "sequences": _finite(self.sequences, "", in_parts),
+            "objects": _finite(self.objects, "", in_parts),
             "warnings": list(self.warnings),
         }
         if undefined:
             document["warnings"].append(f"null stands for what is no number: {', '.join(undefined)}")
+        if in_parts:
+            more = f" and {len(in_parts) - 6} more" if len(in_parts) > 6 else ""
+            document["warnings"].append(f"null in sequences and objects: {', '.join(in_parts[:6])}{more}")
         return document
 
     def to_json(self) -> str:
