@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from pliant.datasets.unlabelled import Footage
-from pliant.models.rpmnet import colour
+from pliant.models.rpmnet import RPMNet, colour
 from pliant.models.rpmnet.presets import Preset
 from pliant.models.rpmnet.recipe import Recipe, Terms, change_light, hide_channels, photometric_terms
 from pliant.ops import warp
@@ -113,39 +113,44 @@ def test_bfloat16_gives_nearly_the_same_loss(frames: Footage):
     torch.testing.assert_close(low, exact, rtol=0.05, atol=0)
 
 
+def shifted_texture(count: int, random: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Targets and references [count, 3, 32, 32] of one random texture, and by how many pixels [count, 2], up to 4 in
+    both directions, it was shifted."""
+    texture = torch.rand(1, 3, 9, 9, generator=torch.Generator().manual_seed(5))
+    texture = F.interpolate(texture, size=(54, 54), mode="bicubic")
+    texture = ((texture - texture.mean()) / texture.std() * 0.2 + 0.5).clamp(0, 1).expand(count, -1, -1, -1)
+    shift = (torch.rand(count, 2, generator=random) * 2 - 1) * 4
+    target = warp(texture, shift[:, :, None, None].expand(-1, -1, 54, 54))
+    return target[..., 11:43, 11:43], texture[..., 11:43, 11:43], shift
+
+
+def error_of_shifts(network: RPMNet, random: torch.Generator) -> float:
+    """Mean error in pixels over 32 new shifts; the offsets of a picture are averaged, but for its outer cells."""
+    target, reference, shift = shifted_texture(32, random)
+    with torch.no_grad():
+        offset, _ = network.eval()(colour.from_rgb(target, "lab"), colour.from_rgb(reference, "lab"))
+    return float((4 * offset[..., 2:-2, 2:-2].mean((2, 3)) - shift).norm(dim=1).mean())
+
+
 @pytest.mark.slow
-def test_the_shifts_of_a_random_texture_are_found_to_a_fifth_of_a_pixel():
-    """One texture, shifted in four ways, learnt from colours alone: no shift is ever shown to the network.
-
-    Offsets of a picture are averaged, but for its outermost cells, into which something unseen comes.
-    """
+def test_it_learns_to_find_the_shift_of_a_random_texture():
+    """From colours alone: no shift is ever shown to the network. Measured: 2.87 px before,
+    0.27 px after."""
     torch.manual_seed(0)
-    texture = F.interpolate(torch.rand(1, 3, 7, 7), size=(54, 54), mode="bicubic")
-    texture = ((texture - texture.mean()) / texture.std() * 0.2 + 0.5).clamp(0, 1).expand(4, -1, -1, -1)
-    shift = torch.tensor([[2.3, -1.6], [-3.0, 0.7], [0.4, 3.2], [-1.2, -2.7]])
-    target = warp(texture, shift[:, :, None, None].expand(-1, -1, 54, 54))[..., 11:43, 11:43]
-    reference = texture[..., 11:43, 11:43]
-    neutral = {"seen": torch.ones(4, 3), "light": torch.zeros(4, 2, 2)}
-    batch = {"target": target * 255, "reference": reference * 255, **neutral}
-
-    recipe = Recipe(None, terms=Terms(hide_one=0, hide_both=0, light=0))
+    terms = Terms(hide_one=0, hide_both=0, light=0)
+    recipe, random = Recipe(None, terms=terms), torch.Generator().manual_seed(0)
     network = recipe.build()
+    assert error_of_shifts(network, torch.Generator().manual_seed(1)) > 2
+    network.train()
     optimiser = torch.optim.AdamW(recipe.parameter_groups(network), fused=True)
-
-    def worst_error() -> float:
-        with torch.no_grad():
-            offset, _ = network.eval()(colour.from_rgb(target, "lab"), colour.from_rgb(reference, "lab"))
-        network.train()
-        return float((4 * offset[..., 1:-1, 1:-1].mean((2, 3)) - shift).norm(dim=1).max())
-
-    assert worst_error() > 2.5
-    for step in range(500):
+    steps, neutral = 500, {"seen": torch.ones(4, 3), "light": torch.zeros(4, 2, 2)}
+    for step in range(steps):
         for group in optimiser.param_groups:
-            group["lr"] = 1e-3 * min(1, (step + 1) / 30) * 0.5 * (1 + math.cos(math.pi * step / 500))
+            group["lr"] = 1e-3 * min(1, (step + 1) / 30) * 0.5 * (1 + math.cos(math.pi * step / steps))
+        target, reference, _ = shifted_texture(4, random)
+        batch = {"target": target * 255, "reference": reference * 255, **neutral}
         optimiser.zero_grad()
-        recipe.loss(network, batch, step / 500)["loss"].backward()
+        recipe.loss(network, batch, step / steps)["loss"].backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
-        if step % 25 == 24 and worst_error() < 0.2:
-            return
-    assert worst_error() < 0.2
+    assert error_of_shifts(network, torch.Generator().manual_seed(1)) < 0.4
