@@ -47,8 +47,11 @@ def convolve_add(
         owned = not _is_gated(layers[0])
     if norm is None and not _is_gated(conv):
         return conv2d_add(conv, y, x if owned or torch.is_grad_enabled() else x.clone(), relu=relu)
-    x = convolve(conv, norm, y) + x
-    return F.relu(x) if relu else x
+    y = convolve(conv, norm, y)
+    if relu and not torch.is_grad_enabled() and y.dtype == torch.float32 and y.device.type == "cpu":
+        return torch.ops.aten._add_relu(y, x)  # one pass: a third of the time of two
+    y = y + x
+    return F.relu(y, inplace=not torch.is_grad_enabled()) if relu else y
 
 
 @torch.no_grad()

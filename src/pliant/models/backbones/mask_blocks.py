@@ -102,5 +102,5 @@ class UpsampleBlock(nn.Module):
         self.out_conv = ResBlock(up_channels, out_channels)
 
     def forward(self, skip: Tensor, x: Tensor) -> Tensor:
-        shared = repeat_for_objects(self.skip_conv(skip), len(x))
-        return self.out_conv(shared + F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False))
+        shared = repeat_for_objects(convolve(self.skip_conv, None, skip), len(x))
+        return self.out_conv(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False) + shared)

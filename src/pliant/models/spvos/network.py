@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pliant.models.backbones.convolve import convolve
 from pliant.models.backbones.mask_blocks import FeatureFusion, ResBlock, UpsampleBlock, repeat_for_objects
 from pliant.models.backbones.resnet import ResNet18Trunk, ResNet50Trunk
 from pliant.models.spvos.aggregation import aggregate, aggregate_log_odds
@@ -76,7 +77,7 @@ class KeyProjection(nn.Module):
         nn.init.zeros_(self.key_proj.bias)
 
     def forward(self, f16: Tensor) -> Tensor:
-        return self.key_proj(f16)
+        return convolve(self.key_proj, None, f16)
 
 
 class ValueEncoder(ResNet18Trunk):
@@ -104,9 +105,10 @@ class Decoder(nn.Module):
         self.pred = nn.Conv2d(256, 1, 3, padding=1)
 
     def forward(self, readout: Tensor, thin: Tensor, f8: Tensor, f4: Tensor) -> Tensor:
-        x = self.compress(torch.cat([readout, repeat_for_objects(thin, len(readout))], dim=1))
+        x = torch.cat([readout, repeat_for_objects(thin, len(readout))], dim=1)
+        x = self.compress(x.contiguous(memory_format=torch.channels_last))
         x = self.up_8_4(f4, self.up_16_8(f8, x))
-        logits = self.pred(F.relu(x))
+        logits = convolve(self.pred, None, F.relu(x))
         return F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False)
 
 
@@ -152,7 +154,7 @@ class STCN(nn.Module):
         """Query encoder Q. image [N, 3, H, W], normalised, H and W multiples of 16."""
         check_image(image, self.stride)
         f16, f8, f4 = self.key_encoder(image)
-        return Features(self.key_proj(f16), self.key_comp(f16), f16, f8, f4)
+        return Features(self.key_proj(f16), convolve(self.key_comp, None, f16), f16, f8, f4)
 
     def encode_value(self, image: Tensor, f16: Tensor, masks: Tensor) -> Tensor:
         """Memory encoder M for the objects of one frame. masks [K, 1, H, W] in [0, 1] -> [K, C_v, h, w]."""
