@@ -12,7 +12,7 @@ from torch import nn
 
 import pliant
 from pliant.errors import WeightsError
-from pliant.inference.salient import SalientStream, salient
+from pliant.inference.salient import SalientStream, first_labels, salient
 from pliant.inference.salient_jobs import salient_to_folder
 from pliant.video import read
 
@@ -127,6 +127,16 @@ def test_the_generator_gives_frames_with_their_objects(folder):
     assert [f.frame.name for f in found] == [f"{i:03d}" for i in range(12)]
     assert [np.unique(f.labels).tolist() for f in found] == [[0, 1]] * 12
     assert found[5].confidence[1] > 0.9
+
+
+def test_the_first_mask_of_a_tracker():
+    frames = pictures(5)
+    frames[:, 50:58, 80:95] = 240  # a second, smaller thing
+    labels = first_labels(list(frames), Brightness())
+    assert (labels[30, 10], labels[54, 85], labels[5, 5]) == (1, 2, 0)
+    assert first_labels(list(frames), Brightness(), keep_largest=1).max() == 1
+    with pytest.raises(ValueError, match="at least the first frame"):
+        first_labels([], Brightness())
 
 
 def test_without_embedded_weights_it_says_what_to_pass(folder):

@@ -19,7 +19,7 @@ from pliant.inference.connected_objects import ConnectedObjects
 from pliant.inference.frames import Geometry, as_image, prepare
 from pliant.nn import SteeringMaps
 
-__all__ = ["Found", "SalientStream", "salient"]
+__all__ = ["Found", "SalientStream", "first_labels", "salient"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +223,28 @@ def salient(
     objects = ConnectedObjects(smallest=smallest, keep_largest=keep_largest)
     stream = SalientStream(model, **options)
     return _found(reader, stream, lambda probability: objects.label(probability > threshold))
+
+
+def first_labels(
+    images: Sequence[np.ndarray],
+    model: nn.Module,
+    *,
+    size: int = 480,
+    threshold: float = 0.5,
+    keep_largest: int | None = None,
+    smallest: float = 0.0005,
+) -> np.ndarray:
+    """Labels [H, W] uint8 of what is salient in the first of ``images``: a first mask for a tracker.
+
+    images: the first frames of a video, [H, W, 3] uint8, a clip of the model or fewer; those after the first
+    say what moves. Larger objects have lower ids. The other arguments are those of ``salient``.
+    """
+    if not len(images):
+        raise ValueError("images must hold at least the first frame, got none.")
+    stream = SalientStream(model, size=size)
+    found = [probability for image in images for probability in stream.push(image)] + stream.finish()
+    objects = ConnectedObjects(smallest=smallest, keep_largest=keep_largest)
+    return objects.label(found[0] > threshold)
 
 
 def _found(reader: Any, stream: SalientStream, label: Callable[[np.ndarray], np.ndarray]) -> Iterator[Found]:
