@@ -68,7 +68,11 @@ def kernels() -> list[Extension]:
             libraries=["torch_cpu"],
             # The stable binary interface, from PyTorch 2.10 on.
             define_macros=[("TORCH_TARGET_VERSION", "0x020a000000000000"), ("Py_LIMITED_API", "0x030a0000")],
-            extra_compile_args=["-O3", "-g0", "-std=c++17", "-ffp-contract=fast", "-fno-trapping-math", "-fno-math-errno", "-fvisibility=hidden"],
+            extra_compile_args=[
+                *("-O3", "-g0", "-std=c++17", "-fvisibility=hidden"),
+                # Products and sums may fuse; comparisons with not-a-number keep their meaning.
+                *("-ffp-contract=fast", "-fno-trapping-math", "-fno-math-errno"),
+            ],
             extra_link_args=["-s"],
             py_limited_api=True,
             optional=True,
