@@ -141,9 +141,10 @@ class Tracker:
         state.image = image
         state.given = state.geometry.image(image, self._dtype, self._device)
         state.frame += 1
-        state.raw = self.model.step(state.network, state.given)
         state.since_memory += 1
-        if state.since_memory >= self.memory_every:
+        memory_frame = state.since_memory >= self.memory_every
+        state.raw = self.model.step(state.network, state.given, memory_frame=memory_frame)
+        if memory_frame:
             self.model.memorize(state.network, state.given, state.raw)
             state.since_memory = 0
         state.probabilities = state.geometry.back(state.raw)

@@ -210,7 +210,7 @@ class RPMNet(nn.Module):
         """State after the first annotated frame. image [1, 3, H, W], normalised; masks [K, H, W] in [0, 1]."""
         return propagation.start(self, image, masks)
 
-    def step(self, state: PropagationState, image: Tensor) -> Tensor:
+    def step(self, state: PropagationState, image: Tensor, *, memory_frame: bool = False) -> Tensor:
         """Probabilities [K + 1, H, W] of the next frame, float32, row 0 the background; they sum to 1."""
         return propagation.step(self, state, image)
 

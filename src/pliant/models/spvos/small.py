@@ -187,7 +187,7 @@ class SmallTracker(nn.Module):
         state.last = self._shrink(aggregate(masks)[1:])
         return state
 
-    def step(self, state: SmallState, image: Tensor) -> Tensor:
+    def step(self, state: SmallState, image: Tensor, *, memory_frame: bool = False) -> Tensor:
         state.time += 1
         self._see(state, image)
         f4, f8, f16 = state.features
