@@ -83,7 +83,7 @@ class TripleGate(_Gate):
 class BinaryGate(_Gate):
     """Compute or not: a convolution of one input, C -> 1 (DynConv; Skip-Convolutions).
 
-    In training sigmoid((score + noise - noise') / temperature), hard at 1/2, straight-through; in evaluation score >= 0.
+    In training sigmoid((score + noise - noise') / temperature), hard at 1/2, straight-through; else score >= 0.
     """
 
     def __init__(

@@ -66,7 +66,7 @@ def backward(
 
 
 def _with_selection(key: Tensor, query: Tensor, selection: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys and queries whose plain product is sum over c of e (2 k q - k² - q²): [k², k, 1] and [-e, 2 e q, -sum e q²]."""
+    """Keys and queries whose product is sum over c of e (2 k q - k² - q²): [k², k, 1] and [-e, 2 e q, -sum e q²]."""
     weighted = selection * query
     last = -(weighted * query).sum(1, keepdim=True)
     return torch.cat([key.square(), key, torch.ones_like(key[:, :1])], 1), torch.cat(

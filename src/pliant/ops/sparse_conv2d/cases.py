@@ -37,7 +37,7 @@ def _benchmark(name: str, height: int, width: int, share: float) -> Case:
 
 
 def _call(x, out, kernel, size, *, groups=1, bias=True, previous=True, residual=True, below=3, **options):
-    """Input [N, C, H, W] ``x``, ``out`` channels, extent ``size`` of the output; a policy drawn from 0 ... below - 1."""
+    """Input [N, C, H, W] ``x``, ``out`` channels, extent ``size`` of the output; a policy of 0 ... below - 1."""
     batch, channels = x[:2]
     inner = channels // groups
     full = (batch, out, *size)
