@@ -43,7 +43,8 @@ def main() -> None:
         tracker.step(frames[index % len(frames)])
         if index % part == 0 or index == 200:
             now = time.perf_counter()
-            row = {"frame": index, "resident_megabytes": round(resident_megabytes(), 1), "state_bytes": tracker.nbytes()}
+            row = {"frame": index, "resident_megabytes": round(resident_megabytes(), 1)}
+            row["state_bytes"] = tracker.nbytes()
             row["frames_per_second"] = round((index - (rows[-1]["frame"] if rows else 0)) / (now - start), 2)
             start = now
             rows.append(row)

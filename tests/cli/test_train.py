@@ -40,8 +40,8 @@ def clips(tmp_path_factory):
 
 @pytest.mark.slow
 def test_fine_tuning_says_what_it_gained_on_what_was_held_back(clips, tmp_path):
-    arguments = ["spvos_small", "--from", "spvos_small", "--data", clips, "--out", tmp_path, "--batch-size", 1, "--workers", 0]
-    done = run(*arguments, "--steps", 2, "--learning-rate", 1e-5)
+    arguments = ["spvos_small", "--from", "spvos_small", "--data", clips, "--out", tmp_path]
+    done = run(*arguments, "--batch-size", 1, "--workers", 0, "--steps", 2, "--learning-rate", 1e-5)
     assert done.returncode == 0, done.stderr
     assert "J on what was held back (two):" in done.stdout and "before:" in done.stdout
     assert (tmp_path / "weights.safetensors").is_file()

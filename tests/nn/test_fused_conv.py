@@ -31,7 +31,8 @@ def test_fused_equals_plain(dtype, layout, batch, relu):
         convolution.to(dtype)
         assert fuses(convolution, x)
         tolerance = {"atol": 1e-5, "rtol": 1e-5} if dtype == torch.float32 else {"atol": 0.03, "rtol": 0.02}
-        torch.testing.assert_close(conv2d(convolution, x, relu=relu).float(), plain.relu() if relu else plain, **tolerance)
+        found = conv2d(convolution, x, relu=relu)
+        torch.testing.assert_close(found.float(), plain.relu() if relu else plain, **tolerance)
         found = conv2d_add(convolution, x, residual.clone(memory_format=torch.preserve_format), relu=relu)
         torch.testing.assert_close(found.float(), added.relu() if relu else added, **tolerance)
 
