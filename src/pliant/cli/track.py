@@ -39,7 +39,7 @@ class _Box(click.ParamType):
 @click.option("--model", default="default", show_default=True, help="A name that `pliant models` lists.")
 @click.option("--weights", type=click.Path(), help="Weights file instead of the embedded one.")
 @click.option("--size", default=480, show_default=True, help="Short side in pixels at which the network looks.")
-@click.option("--memory-every", default=5, show_default=True, help="Remember every so many frames.")
+@click.option("--memory-every", default=3, show_default=True, help="Remember every so many frames.")
 @click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto", show_default=True)
 @click.option("--start", type=int, default=0, help="First frame; masks and boxes count from it.")
 @click.option("--alpha", type=click.Choice(["vp9", "prores"]), help="Also a video with transparency an object.")

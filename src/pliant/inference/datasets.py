@@ -36,7 +36,7 @@ def track_dataset(
     network: nn.Module,
     *,
     size: int = 480,
-    memory_every: int = 5,
+    memory_every: int = 3,
     overwrite: bool = False,
     resume: bool = False,
     on_frame: Callable[[SequenceProgress], None] | None = None,

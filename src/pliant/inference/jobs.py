@@ -40,7 +40,7 @@ def track_to_folder(
     mask: Any = None,
     boxes: dict[int, list] | None = None,
     size: int = 480,
-    memory_every: int = 5,
+    memory_every: int = 3,
     overwrite: bool = False,
     resume: bool = False,
     overlay: bool = True,

@@ -50,7 +50,7 @@ class Tracker:
     Images are [H, W, 3] uint8 RGB, labels [H, W] uint8 with 0 the background; arrays or tensors.
     """
 
-    def __init__(self, model: nn.Module, *, size: int = 480, memory_every: int = 5) -> None:
+    def __init__(self, model: nn.Module, *, size: int = 480, memory_every: int = 3) -> None:
         for attribute in ("start", "step", "memorize", "forget"):
             if not hasattr(model, attribute):
                 raise TypeError(f"{type(model).__name__} does not follow objects: it has no {attribute}().")
@@ -257,7 +257,7 @@ def track(
     weights: str | Path | None = None,
     precision: str = "auto",
     size: int = 480,
-    memory_every: int = 5,
+    memory_every: int = 3,
     probabilities: bool = False,
 ) -> Iterator[Tracked]:
     """Follow objects through ``source``, one frame at a time.
