@@ -50,7 +50,7 @@ def test_only_videos_with_every_mask_are_used(root):
 def test_a_folder_without_masks_is_explained(tmp_path):
     with pytest.raises(DatasetError, match=r"no video with a mask for every frame; expected JPEGImages/<name>"):
         _annotated(tmp_path)
-    with pytest.raises(InputError, match="give --clips"):
+    with pytest.raises(InputError, match="give --data"):
         from_folder(Sources())
 
 
@@ -141,5 +141,5 @@ def test_recipes_are_in_the_table(root):
     assert {"salient_small", "d2conv3d"} <= set(RECIPES)
     own = small_from_sources(Sources(clips=root))
     assert (own.name, own.stride, own.flip) == ("salient_small", 16, True)
-    with pytest.raises(InputError, match="give --photos or --clips"):
+    with pytest.raises(InputError, match="give --photos or --data"):
         small_from_sources(Sources())
