@@ -130,4 +130,5 @@ def test_torchvision_weights_start_both_encoders(stcn):
 
 def test_recognises_nothing_in_strange_keys():
     assert recognise(["a", "b"]) is None
-    assert recognise(["model.encoder.stem.x", "model.decoder.gc.y", "model.decoder.rf3.convFS1.0.deform_params.weight"]).what == "d2conv3d"
+    keys = ["model.encoder.stem.x", "model.decoder.gc.y", "model.decoder.rf3.convFS1.0.deform_params.weight"]
+    assert recognise(keys).what == "d2conv3d"

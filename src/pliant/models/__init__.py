@@ -29,7 +29,9 @@ class Model:
 
 MODELS: dict[str, Model] = {
     "rpmnet": Model("rpmnet", "track", None, "RPM-Net: matching learnt from video without labels"),
-    "spvos_small": Model("spvos", "track", "spvos_small.safetensors", "dense memory matching sized for CPUs", "real time"),
+    "spvos_small": Model(
+        "spvos", "track", "spvos_small.safetensors", "dense memory matching sized for CPUs", "real time"
+    ),
     "stcn": Model("spvos", "track", None, "STCN: dense memory matching, the network SpVOS stands on"),
     "spvos_triple": Model("spvos", "track", None, "SpVOS: STCN with triple sparse convolutions, mixed processing"),
     "spvos_static": Model("spvos", "track", None, "the same with static sparse convolutions, after DynConv"),

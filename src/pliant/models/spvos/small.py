@@ -52,14 +52,15 @@ class Bottleneck(nn.Module):
         self.shortcut = _conv(inputs, 4 * planes, 1, stride) if project else None
 
     def forward(self, x: Tensor) -> Tensor:
-        # The fused addition overwrites its residual; x itself is still wanted by the decoder where a stage ends.
-        residual = (x if torch.is_grad_enabled() else x.clone()) if self.shortcut is None else conv2d(self.shortcut, x)
+        # The fused addition overwrites its residual, which is x where nothing projects: only the block before made it,
+        # and nobody else keeps it (a stage, whose result the decoder wants, begins with a projection).
+        residual = x if self.shortcut is None else conv2d(self.shortcut, x)
         y = conv2d(self.conv2, conv2d(self.conv1, x, relu=True), relu=True)
         return conv2d_add(self.conv3, y, residual, relu=True)
 
 
 class ResidualBlock(nn.Module):
-    """y = ReLU(x' + conv(ReLU(conv(x)))), x' = x or its 1x1 projection."""
+    """y = ReLU(x' + conv(ReLU(conv(x)))), x' = x or its 1x1 projection; without gradients x may be overwritten."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
@@ -68,7 +69,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = None if inputs == outputs and stride == 1 else _conv(inputs, outputs, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        residual = (x if torch.is_grad_enabled() else x.clone()) if self.shortcut is None else conv2d(self.shortcut, x)
+        residual = x if self.shortcut is None else conv2d(self.shortcut, x)
         return conv2d_add(self.conv2, conv2d(self.conv1, x, relu=True), residual, relu=True)
 
 
