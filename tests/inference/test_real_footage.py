@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import shared
 
 import pliant
+from conftest import shared
 from pliant.evaluation import evaluate
 from pliant.inference.datasets import track_dataset
 from pliant.inference.frames import prepare
