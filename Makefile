@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# Two workers of one thread each: with more threads than cores every parallel region waits for its turn.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .PHONY: help setup demo test test-fast check build clean
 
@@ -22,10 +24,10 @@ demo: setup  ## run the main job on a real clip and say where the result is
 	$(BIN)/python examples/demo.py
 
 test: setup  ## every test
-	$(BIN)/python -m pytest -n 2 tests
+	$(PYTEST) tests
 
 test-fast: setup  ## the tests that take seconds
-	$(BIN)/python -m pytest -n 2 -m "not slow" tests
+	$(PYTEST) -m "not slow" tests
 
 check: setup  ## style and import direction
 	$(BIN)/ruff check src tests benchmarks examples
