@@ -186,6 +186,13 @@ def test_the_demo_clip_is_real_footage_with_its_licence(shelf, tmp_path):
     assert "LICENSE" in " ".join(names(tmp_path)) and "cam02" not in " ".join(names(tmp_path))
 
 
+def test_a_folder_may_be_relative(shelf, tmp_path, monkeypatch):
+    wanted = "Pose2Sim/Demo_Batch/Trial_1/videos/cam01.mp4"
+    put_wheel(shelf, "pose2sim", "0.10.49", {wanted: b"film", "pose2sim-0.10.49.dist-info/licenses/LICENSE": b"BSD"})
+    monkeypatch.chdir(tmp_path)
+    assert fetch_demo_clip("out/clip").read_bytes() == b"film"
+
+
 def test_every_package_states_what_is_needed():
     assert len({package.name for package in PACKAGES}) == len(PACKAGES)
     for package in PACKAGES:

