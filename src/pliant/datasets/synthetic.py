@@ -205,7 +205,7 @@ def _layers(
     for _ in range(count):
         picture = _picture(store, rng)
         layers.append(_layer(picture, rng, size, length, pace, camera, "object"))
-        if rng.random() < 0.5:  # a look-alike that is not to be followed, or is another object
+        if rng.random() < 0.3:  # a look-alike that is not to be followed, or is another object
             twin = _alike(picture, rng)
             role = "object" if count < max_objects and rng.random() < 0.3 else "distractor"
             twins.append((layers[-1], _layer(twin, rng, size, length, pace, camera, role, like=layers[-1])))
@@ -214,7 +214,7 @@ def _layers(
     rng.shuffle(layers)
     for original, twin in twins:
         place = next(i for i, layer in enumerate(layers) if layer is original)
-        if twin.role == "distractor" and rng.random() < 0.4:  # comes out from behind what it looks like
+        if twin.role == "distractor" and rng.random() < 0.25:  # comes out from behind what it looks like
             twin.centre += original.centre[0] - twin.centre[0] + rng.normal(0, 0.05, 2) * size[::-1]
             layers.insert(place, twin)
         else:

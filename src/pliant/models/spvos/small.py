@@ -247,12 +247,15 @@ class SmallTracker(nn.Module):
 
     # Training --------------------------------------------------------------------------------------------------
 
-    def forward(self, images: Tensor, masks: Tensor, valid: Tensor, memory: list[bool]) -> Tensor:
+    def forward(
+        self, images: Tensor, masks: Tensor, valid: Tensor, memory: list[bool], hinted: Tensor | None = None
+    ) -> Tensor:
         """Log-odds [B, T - 1, K + 1, H, W] of frames 1 to T - 1 of clips, the masks of frame 0 given.
 
         images [B, T, 3, H, W] normalised; masks [B, K, H, W] of frame 0 in [0, 1]; valid [B, K] bool, objects that
-        exist; memory: for each frame whether its prediction joins the memory (frame 0 always does). Masks fed back
-        are the network's own, with gradients.
+        exist; memory: for each frame whether its prediction joins the memory (frame 0 always does); hinted [B] bool:
+        clips whose decoder is told where the object was one frame before (None: all). Masks fed back are the
+        network's own, with gradients.
         """
         b, t = images.shape[:2]
         k = masks.shape[1]
@@ -277,7 +280,8 @@ class SmallTracker(nn.Module):
         exists = valid[:, :, None, None].float()
         given = aggregate(masks * exists, 1)[:, 1:] * exists
         memory_keys, memory_values = [keys[:, 0]], [remember(0, given)]
-        last = self._pool(given)
+        told = 1.0 if hinted is None else hinted.view(-1, 1, 1, 1).float()
+        last = self._pool(given) * told
         outputs = []
         for index in range(1, t):
             readout = memory_readout(torch.stack(memory_keys, 2), keys[:, index], torch.stack(memory_values, 2))
@@ -290,7 +294,7 @@ class SmallTracker(nn.Module):
             odds = aggregate_log_odds(probabilities, 1)
             outputs.append(odds)
             predicted = odds.softmax(1)[:, 1:] * exists
-            last = self._pool(predicted)
+            last = self._pool(predicted) * told
             if memory[index] and index < t - 1:
                 memory_keys.append(keys[:, index])
                 memory_values.append(remember(index, predicted))

@@ -46,7 +46,8 @@ class SmallRecipe:
     pictures: a file of ``pack_pictures`` for synthetic clips. clips: annotated clips.
     initial: the folder of the Keras ResNet-50 (for the key encoder), or weights of a whole ``spvos_small`` to go on
     from (safetensors or PyTorch); None: random. The stem and the first stage keep their ImageNet weights: they are
-    half of the cost of a step and general enough.
+    half of the cost of a step and general enough. hint_share: the share of clips whose decoder is told where the object
+    was one frame before; the others must find it by matching alone, as after a loss.
     """
 
     pictures: Path | None
@@ -61,6 +62,7 @@ class SmallRecipe:
         Stage(0.8, 6, 256, 0.8, 0.15),
     )
     max_objects: int = 2
+    hint_share: float = 0.7
 
     def build(self) -> SmallTracker:
         network = build()
@@ -96,6 +98,7 @@ class SmallRecipe:
             "labels": labels,
             "valid": valid,
             "hard": np.float32(stage.hard),
+            "hinted": np.bool_(np.random.default_rng([self.seed, number, 1]).random() < self.hint_share),
         }
 
     def loss(self, network: nn.Module, batch: dict[str, Tensor], progress: float) -> dict[str, Tensor]:
@@ -104,7 +107,7 @@ class SmallRecipe:
         objects = torch.arange(1, self.max_objects + 1, device=labels.device)[:, None, None]
         masks = (labels[:, :, None] == objects).float()  # [B, T, K, H, W]
         memory = [True] * (length - 1) + [False]
-        odds = network(images, masks[:, 0], valid, memory)  # [B, T - 1, K + 1, H, W]
+        odds = network(images, masks[:, 0], valid, memory, batch["hinted"])  # [B, T - 1, K + 1, H, W]
         share = float(batch["hard"][0])
         entropy = bootstrapped_cross_entropy(odds.flatten(0, 1), labels[:, 1:].flatten(0, 1), share)
         probabilities = odds.float().softmax(2)[:, :, 1:].flatten(0, 1)
