@@ -13,6 +13,7 @@ from torch import nn
 
 import pliant
 from pliant.errors import MaskError
+from pliant.inference.interruption import interrupted_only_after
 from pliant.inference.snapshot import load_snapshot, save_snapshot
 from pliant.inference.tracker import Tracker, given_masks
 from pliant.video import Reader, ResultWriter
@@ -109,34 +110,36 @@ def _follow(
 ) -> list[float]:
     """The loop; returns the seconds that each frame took, those of an earlier run left out."""
     seconds: list[float] = []
-    done = writer.done
+    done, seen = writer.done, known
     saved = time.monotonic()
     try:
         for count, frame in enumerate(frames):
-            started = time.perf_counter()
             if count < known:
                 writer.replay(frame)
                 continue
-            marked = given.frames.get(count)
-            labels = _labels(tracker, frame, marked)
-            if count < done:
-                writer.replay(frame)
-                continue
-            soft = tracker.probabilities if soft_edges else None
-            planes = None if soft is None else {i: soft[k + 1] for k, i in enumerate(tracker.objects)}
-            writer.write(
-                frame, labels, planes, given=marked is not None, confidence=tracker.confidence, lost=tracker.lost
-            )
-            seconds.append(time.perf_counter() - started)
+            with interrupted_only_after():
+                started = time.perf_counter()
+                marked = given.frames.get(count)
+                labels = _labels(tracker, frame, marked)
+                seen = count + 1
+                if count < done:
+                    writer.replay(frame)
+                    continue
+                soft = tracker.probabilities if soft_edges else None
+                planes = None if soft is None else {i: soft[k + 1] for k, i in enumerate(tracker.objects)}
+                writer.write(
+                    frame, labels, planes, given=marked is not None, confidence=tracker.confidence, lost=tracker.lost
+                )
+                seconds.append(time.perf_counter() - started)
             if time.monotonic() - saved > _SNAPSHOT_EVERY:
-                save_snapshot(snapshot, tracker.state, {"frames": count + 1})
+                save_snapshot(snapshot, tracker.state, {"frames": seen})
                 saved = time.monotonic()
             if on_frame:
                 recent = seconds[-50:]
-                on_frame(Progress(count + 1, frames.info.frame_count, len(recent) / max(sum(recent), 1e-9)))
+                on_frame(Progress(seen, frames.info.frame_count, len(recent) / max(sum(recent), 1e-9)))
     except KeyboardInterrupt:
-        if tracker.objects:
-            save_snapshot(snapshot, tracker.state, {"frames": done + len(seconds)})
+        if tracker.objects and seen > known:
+            save_snapshot(snapshot, tracker.state, {"frames": seen})
         raise
     return seconds
 

@@ -16,6 +16,7 @@ from torch import nn
 
 import pliant
 from pliant.inference.connected_objects import ConnectedObjects
+from pliant.inference.interruption import interrupted_only_after
 from pliant.inference.jobs import Progress
 from pliant.inference.salient import Found, SalientStream
 from pliant.video import Reader, ResultWriter, SourceInfo
@@ -108,15 +109,17 @@ def _run(
                 on_frame(Progress(count + 1, frames.info.frame_count, speed))
 
     for count, frame in enumerate(frames):
-        if count < done:
-            objects.observe(writer.replay(frame))
-            started = time.perf_counter()
-        else:
-            fresh += 1
-        if count >= first:
-            waiting.append((count, frame))
-            take(stream.push(frame.image))
-    take(stream.finish())
+        with interrupted_only_after():  # a frame's files belong together
+            if count < done:
+                objects.observe(writer.replay(frame))
+                started = time.perf_counter()
+            else:
+                fresh += 1
+            if count >= first:
+                waiting.append((count, frame))
+                take(stream.push(frame.image))
+    with interrupted_only_after():
+        take(stream.finish())
     return fresh, time.perf_counter() - started
 
 

@@ -45,7 +45,7 @@ def _plain(value: Any) -> Any:
         fields = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return {_TYPE: f"{kind.__module__}:{kind.__qualname__}", "fields": fields}
     if isinstance(value, np.ndarray):
-        return {_ARRAY: torch.from_numpy(np.ascontiguousarray(value))}
+        return {_ARRAY: torch.from_numpy(np.array(value))}
     if isinstance(value, dict):
         return {_PAIRS: [[_plain(k), _plain(v)] for k, v in value.items()]}
     if isinstance(value, tuple):
