@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pliant.inference.allocator import keep_freed_memory
 from pliant.nn.memory_format import channels_last
 
 __all__ = ["Geometry", "as_image", "as_labels", "prepare", "resolve_precision"]
@@ -33,7 +34,12 @@ def resolve_precision(precision: str = "auto", device: str | torch.device = "cpu
 
 
 def prepare(network: nn.Module, precision: str = "auto", device: str | torch.device = "cpu") -> nn.Module:
-    """``network`` ready for inference: eval mode, on ``device``, in its precision, weights channels-last."""
+    """``network`` ready for inference: eval mode, on ``device``, in its precision, weights channels-last.
+
+    On the CPU the process also keeps freed memory for the next frame (``keep_freed_memory``).
+    """
+    if torch.device(device).type == "cpu":
+        keep_freed_memory()
     network = network.eval().requires_grad_(False)
     network = network.to(device=device, dtype=resolve_precision(precision, device))
     return channels_last(network)

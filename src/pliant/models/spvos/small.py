@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from pliant.models.memory_bank import MemoryBank
 from pliant.models.spvos.aggregation import aggregate, aggregate_log_odds
 from pliant.nn.fused_conv import conv2d, conv2d_add
+from pliant.nn.pooling import max_pool_rectified
 from pliant.ops import memory_readout
 
 __all__ = ["SmallPreset", "SmallState", "SmallTracker"]
@@ -89,7 +90,7 @@ class KeyEncoder(nn.Module):
             setattr(self, f"layer{stage}", nn.Sequential(*layers))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x = F.max_pool2d(conv2d(self.stem, image, relu=True), 3, 2, 1)
+        x = max_pool_rectified(conv2d(self.stem, image, relu=True))
         f4 = self.layer1(x)
         f8 = self.layer2(f4)
         return f4, f8, self.layer3(f8)
