@@ -22,6 +22,7 @@ _PATHS = click.Path(path_type=Path)
 @click.option("--data", type=_PATHS, help="Clips with masks: a folder in DAVIS or YouTube-VOS layout.")
 @click.option("--set", "split", default="train", show_default=True, help="Split of --data.")
 @click.option("--from", "initial", help="Start from these weights: a model's name or a file.")
+@click.option("--teacher", help="Imitate this network first (spvos_light): a model's name or a file.")
 @click.option("--out", type=_PATHS, required=True, help="Folder of the run; an unfinished run there is continued.")
 @click.option("--steps", type=int, help="Length of the schedule.")
 @click.option("--batch-size", type=int)
@@ -42,6 +43,7 @@ def train(
     data: Path | None,
     split: str,
     initial: str | None,
+    teacher: str | None,
     out: Path,
     workers: int,
     precision: str,
@@ -56,6 +58,7 @@ def train(
 
     \b
     pliant train spvos_small --photos DIR --cutouts DIR --out runs/small
+    pliant train spvos_light --teacher spvos_small --photos DIR --cutouts DIR --out runs/light
     pliant train spvos_small --from spvos_small --data my-clips --out runs/mine --finish-in 10
     """
     from pliant.datasets.clip_samples import hold_back
@@ -67,7 +70,9 @@ def train(
     from pliant.training.loop import Settings
     from pliant.training.loop import train as run
 
-    sources = Sources(photos, cutouts, films, videos, data, split, _weights(initial), out / "cache", seed)
+    sources = Sources(
+        photos, cutouts, films, videos, data, split, _weights(initial), _weights(teacher), out / "cache", seed
+    )
     chosen, settings = recipe(name, sources)
     settings.update({key: value for key, value in numbers.items() if value is not None})
     settings.update(

@@ -18,7 +18,7 @@ class Sources:
 
     photos, cutouts (pictures with alpha), films: folders or files for synthetic clips. videos: unlabelled clips.
     clips: a folder in DAVIS or YouTube-VOS layout, with masks, of which ``split`` is read. initial: weights to start
-    from. cache: where decoded pictures are kept. seed: of everything random.
+    from. teacher: weights of a network to imitate. cache: where decoded pictures are kept. seed: of everything random.
     """
 
     photos: tuple[Path, ...] = ()
@@ -28,6 +28,7 @@ class Sources:
     clips: Path | None = None
     split: str = "train"
     initial: Path | None = None
+    teacher: Path | None = None
     cache: Path = Path("runs/cache")
     seed: int = 0
 

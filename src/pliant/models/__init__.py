@@ -32,6 +32,7 @@ MODELS: dict[str, Model] = {
     "spvos_small": Model(
         "spvos", "track", "spvos_small.safetensors", "dense memory matching sized for CPUs", "real time"
     ),
+    "spvos_light": Model("spvos", "track", "spvos_light.safetensors", "the same for CPUs without AMX", "real time"),
     "stcn": Model("spvos", "track", None, "STCN: dense memory matching, the network SpVOS stands on"),
     "spvos_triple": Model("spvos", "track", None, "SpVOS: STCN with triple sparse convolutions, mixed processing"),
     "spvos_static": Model("spvos", "track", None, "the same with static sparse convolutions, after DynConv"),

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["conv2d", "conv2d_add", "fuses", "pack"]
+__all__ = ["conv2d", "conv2d_add", "conv2d_relu6", "fuses", "pack"]
 
 
 def fuses(convolution: nn.Conv2d, input: Tensor) -> bool:
@@ -46,6 +46,17 @@ def conv2d(convolution: nn.Conv2d, input: Tensor, *, relu: bool = False) -> Tens
         )
     output = convolution(input)
     return F.relu_(output) if relu else output
+
+
+def conv2d_relu6(convolution: nn.Conv2d, input: Tensor) -> Tensor:
+    """``convolution(input)`` cut to [0, 6]; shapes as in :func:`conv2d`, grouped convolutions too."""
+    if fuses(convolution, input):
+        c = convolution
+        input = input.contiguous(memory_format=torch.channels_last)
+        return torch.ops.mkldnn._convolution_pointwise(
+            input, _weight(c), c.bias, c.padding, c.stride, c.dilation, c.groups, "hardtanh", [0.0, 6.0], ""
+        )
+    return F.relu6(convolution(input), inplace=True)
 
 
 def conv2d_add(convolution: nn.Conv2d, input: Tensor, residual: Tensor, *, relu: bool = False) -> Tensor:

@@ -16,6 +16,10 @@ _SPVOS = {"steps": 160_000, "batch_size": 16, "learning_rate": 2e-5, "weight_dec
 # name -> (module:function of Sources that gives the recipe, settings that differ from the loop's)
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "spvos_small": ("pliant.models.spvos.small_recipe:from_sources", {"steps": 4000, "batch_size": 8}),
+    "spvos_light": (
+        "pliant.models.spvos.light_recipe:from_teacher",
+        {"steps": 6000, "batch_size": 8, "learning_rate": 5e-4},
+    ),
     "salient_small": (
         "pliant.models.d2conv3d.recipe:small_from_sources",
         {"steps": 6000, "batch_size": 8, "learning_rate": 3e-4},

@@ -27,6 +27,7 @@ class Preset:
 PRESETS: dict[str, Preset] = {
     "stcn": Preset("stcn"),
     "spvos_small": Preset("small"),
+    "spvos_light": Preset("small", {"encoder": "mobilenet_v2"}),
     # Table I, and the last row of Table II: Q and D sparse, memory frames dense. Table V is ``temperature``.
     "spvos_static": Preset("sparse", {"method": "static"}),
     "spvos_residual": Preset("sparse", {"method": "residual", "target": None}),

@@ -1,7 +1,8 @@
 """The small memory-matching tracker for CPUs: STCN's scheme, sized to run in real time without a GPU.
 
-Key encoder: the first blocks of an ImageNet ResNet-50 with its batch norms folded into the convolutions (so there is
-nothing to freeze, and inference is the training network). Value encoder, decoder and key projection are our own.
+Key encoder: the first blocks of an ImageNet ResNet-50, or a MobileNetV2, with its batch norms folded into the
+convolutions (so there is nothing to freeze, and inference is the training network). Value encoder, decoder and key
+projection are our own.
 Differences from STCN, each for speed or steadiness: narrower values and decoder; the value encoder looks at the mask
 and the picture at 1/4 and takes the rest from the key features; the decoder is also told, at 1/16, where the object
 was one frame before.
@@ -10,6 +11,7 @@ was one frame before.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 
 from pliant.models.memory_bank import MemoryBank
 from pliant.models.spvos.aggregation import aggregate, aggregate_log_odds
+from pliant.models.spvos.light import LightKeyEncoder
 from pliant.nn.fused_conv import conv2d, conv2d_add
 from pliant.nn.pooling import max_pool_rectified
 from pliant.ops import memory_readout
@@ -26,8 +29,13 @@ __all__ = ["SmallPreset", "SmallState", "SmallTracker"]
 
 @dataclass(frozen=True)
 class SmallPreset:
-    """Sizes of a small tracker. ``blocks``: how many blocks of ResNet-50's first three stages are kept."""
+    """Sizes of a small tracker.
 
+    encoder: "resnet50", fast where bfloat16 is, or "mobilenet_v2" for plain float32. blocks: how many blocks of
+    ResNet-50's first three stages are kept.
+    """
+
+    encoder: Literal["resnet50", "mobilenet_v2"] = "resnet50"
     blocks: tuple[int, int, int] = (3, 4, 3)
     key_channels: int = 64
     value_channels: int = 128
@@ -77,6 +85,8 @@ class ResidualBlock(nn.Module):
 class KeyEncoder(nn.Module):
     """Image [N, 3, H, W] -> features at 1/4 [256], 1/8 [512], 1/16 [1024]."""
 
+    channels = (256, 512, 1024)
+
     def __init__(self, blocks: tuple[int, int, int]) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 64, 7, 2, 3)
@@ -89,6 +99,11 @@ class KeyEncoder(nn.Module):
                 inputs = 4 * planes
             setattr(self, f"layer{stage}", nn.Sequential(*layers))
 
+    @property
+    def general(self) -> tuple[nn.Module, ...]:
+        """Layers that keep their ImageNet weights in training."""
+        return self.stem, self.layer1
+
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x = max_pool_rectified(conv2d(self.stem, image, relu=True))
         f4 = self.layer1(x)
@@ -99,12 +114,12 @@ class KeyEncoder(nn.Module):
 class ValueEncoder(nn.Module):
     """Image, mask of the object, masks of the others [N K, ...], key features [N, ...] -> values [N K, C_v, h, w]."""
 
-    def __init__(self, preset: SmallPreset) -> None:
+    def __init__(self, preset: SmallPreset, features: int) -> None:
         super().__init__()
         c4, c8, c16 = preset.memory_channels
         self.stem = nn.Conv2d(5, c4, 4, 4)
         self.layers = nn.Sequential(ResidualBlock(c4, c4), ResidualBlock(c4, c8, 2), ResidualBlock(c8, c16, 2))
-        self.reduce = _conv(1024, c16, 1)
+        self.reduce = _conv(features, c16, 1)
         self.fuse = ResidualBlock(2 * c16, c16)
         self.value = _conv(c16, preset.value_channels)
 
@@ -119,14 +134,14 @@ class ValueEncoder(nn.Module):
 class Decoder(nn.Module):
     """Readout, query features and the last mask -> logit [N, 1, 4h, 4w] at 1/4."""
 
-    def __init__(self, preset: SmallPreset) -> None:
+    def __init__(self, preset: SmallPreset, features: list[int]) -> None:
         super().__init__()
         d16, d8, d4 = preset.decoder_channels
         self.start = ResidualBlock(preset.value_channels + preset.context_channels + 2, d16)
-        self.skip8 = _conv(512, d8, 1)
+        self.skip8 = _conv(features[1], d8, 1)
         self.down8 = _conv(d16, d8, 1)
         self.block8 = ResidualBlock(d8, d8)
-        self.skip4 = _conv(256, d4, 1)
+        self.skip4 = _conv(features[0], d4, 1)
         self.down4 = _conv(d8, d4, 1)
         self.block4 = ResidualBlock(d4, d4)
         self.logit = _conv(d4, 1)
@@ -171,11 +186,12 @@ class SmallTracker(nn.Module):
     def __init__(self, preset: SmallPreset | None = None) -> None:
         super().__init__()
         self.preset = preset = preset or SmallPreset()
-        self.key_encoder = KeyEncoder(preset.blocks)
-        self.key = _conv(1024, preset.key_channels)
-        self.context = _conv(1024, preset.context_channels)
-        self.value_encoder = ValueEncoder(preset)
-        self.decoder = Decoder(preset)
+        self.key_encoder = LightKeyEncoder() if preset.encoder == "mobilenet_v2" else KeyEncoder(preset.blocks)
+        *fine, coarse = self.key_encoder.channels
+        self.key = _conv(coarse, preset.key_channels)
+        self.context = _conv(coarse, preset.context_channels)
+        self.value_encoder = ValueEncoder(preset, coarse)
+        self.decoder = Decoder(preset, fine)
         nn.init.orthogonal_(self.key.weight)
         nn.init.zeros_(self.key.bias)
 

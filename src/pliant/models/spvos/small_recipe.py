@@ -19,10 +19,13 @@ from pliant.datasets.sources import Sources
 from pliant.datasets.synthetic import SyntheticClips
 from pliant.losses.segmentation import bootstrapped_cross_entropy, dice
 from pliant.models.backbones.keras_resnet50 import read_keras_resnet50
-from pliant.models.spvos.small import SmallTracker, build
-from pliant.weights import read_weights
+from pliant.models.backbones.mobilenet_v2 import read_mobilenet_v2
+from pliant.models.spvos import build
+from pliant.models.spvos.small import SmallTracker
+from pliant.weights import fit_weights, read_state
+from pliant.weights.known_files import recognise
 
-__all__ = ["SmallRecipe", "Stage", "from_sources"]
+__all__ = ["SmallRecipe", "Stage", "from_sources", "normalised"]
 
 MEAN = np.array([0.485, 0.456, 0.406], np.float32) * 255
 STANDARD_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32) * 255
@@ -44,9 +47,10 @@ class SmallRecipe:
     """``spvos_small`` on synthetic clips, on real ones, or on both by turns.
 
     pictures: a file of ``pack_pictures`` for synthetic clips. clips: annotated clips.
-    initial: the folder of the Keras ResNet-50 (for the key encoder), or weights of a whole ``spvos_small`` to go on
-    from (safetensors or PyTorch); None: random. The stem and the first stage keep their ImageNet weights: they are
-    half of the cost of a step and general enough. hint_share: the share of clips whose decoder is told where the object
+    initial: ImageNet weights for the key encoder (the folder of the Keras ResNet-50, torchvision's MobileNetV2), or
+    weights of the whole network to go on from (safetensors or PyTorch); None: random. The stem and what follows at
+    1/4 (ResNet-50) or 1/2 (MobileNetV2) keep their ImageNet weights: they are half of the cost of a step and general
+    enough. name: "spvos_small" or "spvos_light". hint_share: the share of clips whose decoder is told where the object
     was one frame before; the others must find it by matching alone, as after a loss.
     """
 
@@ -65,15 +69,11 @@ class SmallRecipe:
     hint_share: float = 0.7
 
     def build(self) -> SmallTracker:
-        network = build()
-        if self.initial is not None and self.initial.is_dir():
-            weights = read_keras_resnet50(self.initial)
-            encoder = network.key_encoder
-            encoder.load_state_dict({key: weights[key] for key in encoder.state_dict()})
-        elif self.initial is not None:
-            read_weights(network, self.initial, family="spvos", name=self.name)
-        network.key_encoder.stem.requires_grad_(False)
-        network.key_encoder.layer1.requires_grad_(False)
+        network = build(self.name)
+        if self.initial is not None:
+            _read_initial(network, self.initial, self.name)
+        for layer in network.key_encoder.general:
+            layer.requires_grad_(False)
         return network
 
     def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
@@ -91,10 +91,9 @@ class SmallRecipe:
             clips = SyntheticClips(self._store, self.seed, size, stage.length, stage.speed, self.max_objects)
             clip = clips[number]
             frames, labels, count = clip.frames, clip.labels, len(clip.own_motion)
-        images = (frames.astype(np.float32) - MEAN) / STANDARD_DEVIATION
         valid = np.arange(self.max_objects) < count
         return {
-            "images": np.ascontiguousarray(images.transpose(0, 3, 1, 2)),
+            "images": normalised(frames),
             "labels": labels,
             "valid": valid,
             "hard": np.float32(stage.hard),
@@ -123,10 +122,32 @@ class SmallRecipe:
         return PictureStore(self.pictures)
 
 
-def from_sources(sources: Sources) -> SmallRecipe:
+def normalised(frames: np.ndarray) -> np.ndarray:
+    """[T, H, W, 3] uint8 RGB -> [T, 3, H, W] float32 as the networks take it."""
+    images = (frames.astype(np.float32) - MEAN) / STANDARD_DEVIATION
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+
+
+def _read_initial(network: SmallTracker, initial: Path, name: str) -> None:
+    """ImageNet weights of the key encoder, or weights of the whole network."""
+    if initial.is_dir():
+        weights = read_keras_resnet50(initial)
+        encoder = network.key_encoder
+        encoder.load_state_dict({key: weights[key] for key in encoder.state_dict()})
+        return
+    state = read_state(initial)
+    known = recognise(state)
+    if known is not None and known.what == "a torchvision MobileNetV2" and name == "spvos_light":
+        network.key_encoder.trunk.load_state_dict(read_mobilenet_v2(initial))
+    else:
+        fit_weights(network, state, initial, family="spvos", name=name)
+
+
+def from_sources(sources: Sources, kind: type[SmallRecipe] = SmallRecipe, **options: Any) -> SmallRecipe:
     """The recipe for photographs, cut-outs and film, or annotated clips, or both.
 
-    Pictures are packed once into the cache; of annotated clips a fifth is held back. Raises ``InputError``.
+    Pictures are packed once into the cache; of annotated clips a fifth is held back. kind, options: another class of
+    recipe, and fields of it. Raises ``InputError``.
     """
     sources.need("photos", "clips")
     pictures = None
@@ -138,4 +159,4 @@ def from_sources(sources: Sources) -> SmallRecipe:
             films=list(sources.films),
         )
     clips = hold_back(read_clips(sources.clips, sources.split))[0] if sources.clips else []
-    return SmallRecipe(pictures, tuple(clips), sources.initial, sources.seed)
+    return kind(pictures, tuple(clips), sources.initial, sources.seed, **options)
