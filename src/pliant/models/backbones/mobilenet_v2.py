@@ -45,8 +45,16 @@ class InvertedResidual(nn.Module):
 
     def narrow(self, wide: Tensor, x: Tensor) -> Tensor:
         """The rest of the block; without gradients x may be overwritten."""
-        y = conv2d_relu6(self.depthwise, wide)
+        y = self._spread(wide)
         return conv2d_add(self.project, y, x) if self.residual else conv2d(self.project, y)
+
+    def _spread(self, wide: Tensor) -> Tensor:
+        if self.stride == 1 or not torch.is_grad_enabled():
+            return conv2d_relu6(self.depthwise, wide)
+        # Gradients of a strided depth-wise layer have no bfloat16 kernel on CPUs; a dense one with many times the work
+        # takes its place.
+        with torch.autocast(wide.device.type, enabled=False):
+            return conv2d_relu6(self.depthwise, wide.to(self.depthwise.weight.dtype))
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
