@@ -2,7 +2,7 @@
 
 A clip is a function of its seed alone, so that a training run can be repeated and resumed exactly. What is imitated:
 camera motion, motion of objects against it, bending, occlusion by objects and by strips of background, leaving and
-returning, look-alikes, light that drifts, motion blur, noise, compression.
+returning, things that turn and show another side, look-alikes, light that drifts, motion blur, noise, compression.
 """
 
 from __future__ import annotations
@@ -68,6 +68,9 @@ class _Layer:
     blur: float  # share of the motion between frames that is smeared
     role: str  # "object", "distractor", "occluder"
     own_motion: bool
+    surface: np.ndarray | None = None  # [h, 2 w, 3] float32, what a turning thing shows beside what it shows first
+    turn: np.ndarray | None = None  # [T] how many columns of ``surface`` have come round, integers in 0..w
+    from_left: bool = False
 
 
 def make_clip(
@@ -205,6 +208,8 @@ def _layers(
     for _ in range(count):
         picture = _picture(store, rng)
         layers.append(_layer(picture, rng, size, length, pace, camera, "object"))
+        if rng.random() < 0.35:
+            _make_turn(layers[-1], picture, store, rng, length)
         if rng.random() < 0.3:  # a look-alike that is not to be followed, or is another object
             twin = _alike(picture, rng)
             role = "object" if count < max_objects and rng.random() < 0.3 else "distractor"
@@ -362,6 +367,29 @@ def _layer(
     )
 
 
+def _make_turn(
+    layer: _Layer, picture: np.ndarray, store: PictureStore, rng: np.random.Generator, length: int
+) -> None:
+    """Let ``layer`` turn about its long axis: its surface slides under its outline, and another side comes round.
+
+    A network that sees only rigid surfaces learns that what looks new is not the object.
+    """
+    rows, columns = picture.shape[:2]
+    alpha = picture[:, :, 3:].astype(np.float32) / 255
+    side = max(3, max(rows, columns) // 4 * 2 + 1)
+    spread = cv2.blur(layer.picture, (side, side))  # the colours near the outline go on beyond it
+    own = picture[:, :, :3] * alpha + (1 - alpha) * spread[:, :, :3] / np.maximum(spread[:, :, 3:], 1e-2)
+    if rng.random() < 0.5:
+        other = _piece(store, rng, (rows, columns)).astype(np.float32)
+    else:
+        other = _recolour(np.clip(own, 0, 255).astype(np.uint8)[:, ::-1], rng).astype(np.float32)
+    layer.from_left = bool(rng.random() < 0.5)
+    layer.surface = np.concatenate([other, own] if layer.from_left else [own, other], 1)
+    reach = rng.uniform(0.15, 0.8) * columns
+    ease = np.clip((np.arange(length) - rng.uniform(-1, length - 2)) / max(1, length - 1), 0, 1)
+    layer.turn = np.round(reach * ease).astype(int)
+
+
 # Painting --------------------------------------------------------------------------------------------------------
 
 
@@ -385,9 +413,9 @@ def _paint(canvas: np.ndarray, ids: np.ndarray, layer: _Layer, t: int, number: i
         bend = cv2.resize(layer.bend[t], (columns, rows), interpolation=cv2.INTER_CUBIC)
         shift = cv2.remap(bend, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         u, v = u + shift[:, :, 0], v + shift[:, :, 1]
-    picture = layer.picture
+    picture = layer.picture if layer.surface is None else _turned(layer, t)
     if layer.scale[t] < 0.6:  # keep what is shrunk from flickering
-        picture = _halved(layer)
+        picture = _halved(picture)
         u, v = (u - 0.5) / 2, (v - 0.5) / 2
     patch = cv2.remap(picture, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
     if layer.blur and t:
@@ -399,9 +427,17 @@ def _paint(canvas: np.ndarray, ids: np.ndarray, layer: _Layer, t: int, number: i
     ids[top:bottom, left:right][alpha[:, :, 0] > 0.5] = number
 
 
-def _halved(layer: _Layer) -> np.ndarray:
-    rows, columns = layer.picture.shape[:2]
-    return cv2.resize(layer.picture, (max(1, columns // 2), max(1, rows // 2)), interpolation=cv2.INTER_AREA)
+def _turned(layer: _Layer, t: int) -> np.ndarray:
+    """The picture of a turning thing at frame t: premultiplied RGBA."""
+    alpha = layer.picture[:, :, 3:]
+    columns, shift = alpha.shape[1], layer.turn[t]
+    start = columns - shift if layer.from_left else shift
+    return np.dstack([layer.surface[:, start : start + columns] * alpha, alpha])
+
+
+def _halved(picture: np.ndarray) -> np.ndarray:
+    rows, columns = picture.shape[:2]
+    return cv2.resize(picture, (max(1, columns // 2), max(1, rows // 2)), interpolation=cv2.INTER_AREA)
 
 
 def _smear(patch: np.ndarray, motion: np.ndarray) -> np.ndarray:
