@@ -208,13 +208,11 @@ class SmallTracker(nn.Module):
     def step(self, state: SmallState, image: Tensor, *, memory_frame: bool = False) -> Tensor:
         state.time += 1
         self._see(state, image)
-        f4, f8, f16 = state.features
-        skip4, skip8 = self.decoder.skips(f4, f8)
-        context = conv2d(self.context, f16)
+        context, skip4, skip8 = self._shared(state)
         readout = self._read(state)
         count = len(readout)
         last = torch.stack([state.last, state.last.sum(0, keepdim=True) - state.last], 1).to(readout.dtype)
-        logits = self.decoder(readout, context.expand(count, -1, -1, -1), last, skip4, skip8)
+        logits = self._decode(state, readout, context.expand(count, -1, -1, -1), last, skip4, skip8)
         logits = _upsample(logits.float(), 4)[:, 0]
         if count == 1:  # aggregation of one object doubles its logit
             foreground = torch.sigmoid(2 * logits)
@@ -241,6 +239,14 @@ class SmallTracker(nn.Module):
     def _see(self, state: SmallState, image: Tensor) -> None:
         state.features = self.key_encoder(image.contiguous(memory_format=torch.channels_last))
         state.key = conv2d(self.key, state.features[2])
+
+    def _shared(self, state: SmallState) -> tuple[Tensor, Tensor, Tensor]:
+        """What the decoder sees of the frame, the same for all objects: context, and features at 1/4 and 1/8."""
+        f4, f8, f16 = state.features
+        return conv2d(self.context, f16), *self.decoder.skips(f4, f8)
+
+    def _decode(self, state: SmallState, *inputs: Tensor) -> Tensor:
+        return self.decoder(*inputs)
 
     def _grid(self, image: Tensor) -> tuple[int, int]:
         return image.shape[-2] // self.stride, image.shape[-1] // self.stride
@@ -276,49 +282,66 @@ class SmallTracker(nn.Module):
         """
         b, t = images.shape[:2]
         k = masks.shape[1]
-        frames = images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        f4, f8, f16 = (f.unflatten(0, (b, t)) for f in self.key_encoder(frames))
-        keys = self.key(f16.flatten(0, 1)).unflatten(0, (b, t))
-        context = self.context(f16.flatten(0, 1)).unflatten(0, (b, t))
-        skip4, skip8 = (s.unflatten(0, (b, t)) for s in self.decoder.skips(f4.flatten(0, 1), f8.flatten(0, 1)))
+        clip = self._open_clip(images, memory)
 
         def per_object(x: Tensor) -> Tensor:
             return x.repeat_interleave(k, 0)
 
-        def remember(index: int, probabilities: Tensor) -> Tensor:  # [B, K, H, W] -> [B, K * C_v, h, w]
+        def remember(index: int, f16: Tensor, probabilities: Tensor) -> Tensor:  # [B, K, H, W] -> [B, K * C_v, h, w]
             objects = probabilities.to(images.dtype)
             others = objects.sum(1, keepdim=True) - objects
-            values = self.value_encoder(
-                per_object(images[:, index]), objects.flatten(0, 1)[:, None], others.flatten(0, 1)[:, None],
-                f16[:, index],
-            )  # fmt: skip
+            planes = objects.flatten(0, 1)[:, None], others.flatten(0, 1)[:, None]
+            values = self.value_encoder(per_object(images[:, index]), *planes, f16)
             return values.unflatten(0, (b, k)).flatten(1, 2)
 
         exists = valid[:, :, None, None].float()
         given = aggregate(masks * exists, 1)[:, 1:] * exists
-        memory_keys, memory_values = [keys[:, 0]], [remember(0, given)]
-        told = 1.0 if hinted is None else hinted.view(-1, 1, 1, 1).float()
-        last = self._pool(given) * told
+        last = self._pool(given)
+        key, f16, *_ = clip.see(0, last)
+        memory_keys, memory_values = [key], [remember(0, f16, given)]
+        told = 1.0 if hinted is None else hinted.view(-1, 1, 1, 1, 1).float()
         outputs = []
         for index in range(1, t):
-            readout = memory_readout(torch.stack(memory_keys, 2), keys[:, index], torch.stack(memory_values, 2))
+            key, f16, context, skip4, skip8 = clip.see(index, last)
+            readout = memory_readout(torch.stack(memory_keys, 2), key, torch.stack(memory_values, 2))
             readout = readout.unflatten(1, (k, -1)).flatten(0, 1)
-            hint = torch.stack([last, last.sum(1, keepdim=True) - last], 2).flatten(0, 1).to(readout.dtype)
-            logits = self.decoder(
-                readout, per_object(context[:, index]), hint, per_object(skip4[:, index]), per_object(skip8[:, index])
-            )
+            hint = (told * torch.stack([last, last.sum(1, keepdim=True) - last], 2)).flatten(0, 1).to(readout.dtype)
+            inputs = (readout, per_object(context), hint, per_object(skip4), per_object(skip8))
+            logits = clip.decode(*inputs, last=last)
             probabilities = torch.sigmoid(_upsample(logits.float(), 4)).unflatten(0, (b, k))[:, :, 0] * exists
             odds = aggregate_log_odds(probabilities, 1)
             outputs.append(odds)
             predicted = odds.softmax(1)[:, 1:] * exists
-            last = self._pool(predicted) * told
+            last = self._pool(predicted)
             if memory[index] and index < t - 1:
-                memory_keys.append(keys[:, index])
-                memory_values.append(remember(index, predicted))
+                memory_keys.append(key)
+                memory_values.append(remember(index, f16, predicted))
         return torch.stack(outputs, 1)
+
+    def _open_clip(self, images: Tensor, memory: list[bool]) -> SmallClip:
+        return SmallClip(self, images)
 
     def _pool(self, probabilities: Tensor) -> Tensor:
         return F.avg_pool2d(probabilities, self.stride)
+
+
+class SmallClip:
+    """The frames of a batch of clips in training, all encoded at once."""
+
+    def __init__(self, network: SmallTracker, images: Tensor) -> None:
+        shape = images.shape[:2]
+        f4, f8, f16 = network.key_encoder(images.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+        shared = network.key(f16), f16, network.context(f16), *network.decoder.skips(f4, f8)
+        self._frames = [x.unflatten(0, shape) for x in shared]
+        self._decoder = network.decoder
+
+    def see(self, index: int, last: Tensor) -> list[Tensor]:
+        """Key, features at 1/16, context and the decoder's features at 1/4 and 1/8 of a frame."""
+        return [x[:, index] for x in self._frames]
+
+    def decode(self, *inputs: Tensor, last: Tensor) -> Tensor:
+        """The decoder on readout, context, hint and its two features; ``last`` [B, K, h, w]: the masks before."""
+        return self._decoder(*inputs)
 
 
 def build(**options) -> SmallTracker:
