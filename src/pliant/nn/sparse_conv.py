@@ -139,7 +139,7 @@ class StaticSparseConv2d(_SparseConv2d):
     def step(self, input: Tensor, stream: SparseStream) -> Tensor:
         if stream.dense:
             return self.dense(input)
-        chosen, mask = self.gate.decide(input)
+        chosen, mask = self.gate.decide(self.gate.evidence(input))
         policy = chosen.to(torch.uint8) * COMPUTE
         self.record(stream, policy, mask)
         if mask is not None:
@@ -171,7 +171,7 @@ class ResidualSparseConv2d(_SparseConv2d):
         return output
 
     def sparse(self, change: Tensor, previous: Tensor, stream: SparseStream) -> Tensor:
-        chosen, mask = self.gate.decide(change.abs())
+        chosen, mask = self.gate.decide(self.gate.evidence(change.abs()))
         policy = REUSE + chosen.to(torch.uint8)
         self.record(stream, policy, mask)
         if mask is not None:

@@ -71,7 +71,8 @@ class TripleGate(_Gate):
     def decide(self, scores: Tensor) -> tuple[Tensor, Tensor | None]:
         """The policy [N, 1, Ho, Wo] (uint8), and in training the three masks [N, 3, Ho, Wo], 0 or 1, else None."""
         if not self.training:
-            return scores.argmax(1, keepdim=True).to(torch.uint8), None
+            skip, reuse, compute = scores.split(1, dim=1)  # an argmax, several times as fast
+            return torch.where(compute > torch.maximum(skip, reuse), 2, (reuse > skip).to(torch.uint8)), None
         scores = scores.float()
         noisy = scores.log_softmax(1) + gumbel(scores) if self.noise else scores.log_softmax(1)
         soft = (noisy / self.temperature).softmax(1)
@@ -93,9 +94,12 @@ class BinaryGate(_Gate):
         nn.init.xavier_uniform_(self.weight)
         nn.init.constant_(self.bias, bias)
 
-    def decide(self, input: Tensor) -> tuple[Tensor, Tensor | None]:
+    def evidence(self, input: Tensor) -> Tensor:
+        """Scores [N, 1, Ho, Wo]: what speaks for computing."""
+        return F.conv2d(input, self.weight, self.bias, self.stride, self.padding)
+
+    def decide(self, scores: Tensor) -> tuple[Tensor, Tensor | None]:
         """Whether to compute, [N, 1, Ho, Wo] (bool), and in training the same as a mask of 0 and 1, else None."""
-        scores = F.conv2d(input, self.weight, self.bias, self.stride, self.padding)
         if not self.training:
             return scores >= 0, None
         scores = scores.float()

@@ -13,6 +13,7 @@ BUILDERS = {
     "stcn": "pliant.models.spvos.network:STCN",
     "sparse": "pliant.models.spvos.sparse_network:SparseSTCN",
     "small": "pliant.models.spvos.small:build",
+    "small_sparse": "pliant.models.spvos.small_sparse:build",
 }
 
 
@@ -28,6 +29,12 @@ PRESETS: dict[str, Preset] = {
     "stcn": Preset("stcn"),
     "spvos_small": Preset("small"),
     "spvos_light": Preset("small", {"encoder": "mobilenet_v2"}),
+    "spvos_small_triple": Preset("small_sparse"),
+    "spvos_small_static": Preset("small_sparse", {"method": "static"}),
+    "spvos_small_residual": Preset("small_sparse", {"method": "residual"}),
+    "spvos_small_triple_fully": Preset("small_sparse", {"strategy": "fully"}),
+    "spvos_small_static_fully": Preset("small_sparse", {"method": "static", "strategy": "fully"}),
+    "spvos_small_residual_fully": Preset("small_sparse", {"method": "residual", "strategy": "fully"}),
     # Table I, and the last row of Table II: Q and D sparse, memory frames dense. Table V is ``temperature``.
     "spvos_static": Preset("sparse", {"method": "static"}),
     "spvos_residual": Preset("sparse", {"method": "residual", "target": None}),

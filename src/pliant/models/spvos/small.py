@@ -153,12 +153,12 @@ class Decoder(nn.Module):
     def forward(self, readout: Tensor, context: Tensor, last: Tensor, skip4: Tensor, skip8: Tensor) -> Tensor:
         x = torch.cat([readout, context, last], 1).contiguous(memory_format=torch.channels_last)
         x = self.start(x)
-        x = self.block8(F.relu_(_upsample(conv2d(self.down8, x), 2).add_(skip8)))
-        x = self.block4(F.relu_(_upsample(conv2d(self.down4, x), 2).add_(skip4)))
+        x = self.block8(F.relu_(upsample(conv2d(self.down8, x), 2).add_(skip8)))
+        x = self.block4(F.relu_(upsample(conv2d(self.down4, x), 2).add_(skip4)))
         return conv2d(self.logit, x)
 
 
-def _upsample(x: Tensor, factor: int) -> Tensor:
+def upsample(x: Tensor, factor: int) -> Tensor:
     return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
@@ -198,11 +198,10 @@ class SmallTracker(nn.Module):
     # One stream -----------------------------------------------------------------------------------------------
 
     def start(self, image: Tensor, masks: Tensor) -> SmallState:
-        height, width = image.shape[-2] // self.stride, image.shape[-1] // self.stride
-        state = SmallState(MemoryBank(self.preset.memory_frames), 0, image.new_zeros(0, height, width))
+        given = aggregate(masks)
+        state = self._new_state(MemoryBank(self.preset.memory_frames), self._shrink(given[1:]))
         self._see(state, image)
-        self.memorize(state, image, aggregate(masks), permanent=True)
-        state.last = self._shrink(aggregate(masks)[1:])
+        self.memorize(state, image, given, permanent=True)
         return state
 
     def step(self, state: SmallState, image: Tensor, *, memory_frame: bool = False) -> Tensor:
@@ -213,7 +212,7 @@ class SmallTracker(nn.Module):
         count = len(readout)
         last = torch.stack([state.last, state.last.sum(0, keepdim=True) - state.last], 1).to(readout.dtype)
         logits = self._decode(state, readout, context.expand(count, -1, -1, -1), last, skip4, skip8)
-        logits = _upsample(logits.float(), 4)[:, 0]
+        logits = upsample(logits.float(), 4)[:, 0]
         if count == 1:  # aggregation of one object doubles its logit
             foreground = torch.sigmoid(2 * logits)
             result = torch.cat([1 - foreground, foreground])
@@ -235,6 +234,9 @@ class SmallTracker(nn.Module):
     def forget(self, state: SmallState, index: int) -> None:
         state.bank.forget(index)
         state.last = torch.cat([state.last[:index], state.last[index + 1 :]])
+
+    def _new_state(self, bank: MemoryBank, last: Tensor) -> SmallState:
+        return SmallState(bank, 0, last)
 
     def _see(self, state: SmallState, image: Tensor) -> None:
         state.features = self.key_encoder(image.contiguous(memory_format=torch.channels_last))
@@ -308,7 +310,7 @@ class SmallTracker(nn.Module):
             hint = (told * torch.stack([last, last.sum(1, keepdim=True) - last], 2)).flatten(0, 1).to(readout.dtype)
             inputs = (readout, per_object(context), hint, per_object(skip4), per_object(skip8))
             logits = clip.decode(*inputs, last=last)
-            probabilities = torch.sigmoid(_upsample(logits.float(), 4)).unflatten(0, (b, k))[:, :, 0] * exists
+            probabilities = torch.sigmoid(upsample(logits.float(), 4)).unflatten(0, (b, k))[:, :, 0] * exists
             odds = aggregate_log_odds(probabilities, 1)
             outputs.append(odds)
             predicted = odds.softmax(1)[:, 1:] * exists
@@ -316,7 +318,7 @@ class SmallTracker(nn.Module):
             if memory[index] and index < t - 1:
                 memory_keys.append(key)
                 memory_values.append(remember(index, f16, predicted))
-        return torch.stack(outputs, 1)
+        return clip.finish(torch.stack(outputs, 1))
 
     def _open_clip(self, images: Tensor, memory: list[bool]) -> SmallClip:
         return SmallClip(self, images)
@@ -342,6 +344,10 @@ class SmallClip:
     def decode(self, *inputs: Tensor, last: Tensor) -> Tensor:
         """The decoder on readout, context, hint and its two features; ``last`` [B, K, h, w]: the masks before."""
         return self._decoder(*inputs)
+
+    def finish(self, odds: Tensor) -> Tensor:
+        """What ``forward`` returns."""
+        return odds
 
 
 def build(**options) -> SmallTracker:
