@@ -33,6 +33,12 @@ MODELS: dict[str, Model] = {
         "spvos", "track", "spvos_small.safetensors", "dense memory matching sized for CPUs", "real time"
     ),
     "spvos_light": Model("spvos", "track", "spvos_light.safetensors", "the same for CPUs without AMX", "real time"),
+    "spvos_small_triple": Model("spvos", "track", None, "spvos_small with gates: skip, reuse or compute", "real time"),
+    "spvos_small_static": Model("spvos", "track", None, "the same, after DynConv: skip or compute", "real time"),
+    "spvos_small_residual": Model("spvos", "track", None, "the same, after Skip-Convolution: differences", "real time"),
+    "spvos_small_triple_fully": Model("spvos", "track", None, "spvos_small_triple, all frames sparse", "real time"),
+    "spvos_small_static_fully": Model("spvos", "track", None, "spvos_small_static, all frames sparse", "real time"),
+    "spvos_small_residual_fully": Model("spvos", "track", None, "spvos_small_residual, all frames sparse", "real time"),
     "stcn": Model("spvos", "track", None, "STCN: dense memory matching, the network SpVOS stands on"),
     "spvos_triple": Model("spvos", "track", None, "SpVOS: STCN with triple sparse convolutions, mixed processing"),
     "spvos_static": Model("spvos", "track", None, "the same with static sparse convolutions, after DynConv"),

@@ -13,6 +13,9 @@ __all__ = ["RECIPES", "recipe"]
 # As SpVOS was published.
 _SPVOS = {"steps": 160_000, "batch_size": 16, "learning_rate": 2e-5, "weight_decay": 0.05}
 
+# Gates on trained filters: a short run at a low rate.
+_GATES = {"steps": 400, "batch_size": 4, "learning_rate": 5e-5, "warmup": 20, "average": 0.99}
+
 # name -> (module:function of Sources that gives the recipe, settings that differ from the loop's)
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "spvos_small": ("pliant.models.spvos.small_recipe:from_sources", {"steps": 4000, "batch_size": 8}),
@@ -20,6 +23,10 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
         "pliant.models.spvos.light_recipe:from_teacher",
         {"steps": 6000, "batch_size": 8, "learning_rate": 5e-4},
     ),
+    **{
+        f"spvos_small_{name}": (f"pliant.models.spvos.small_sparse_recipe:{name}", _GATES)
+        for name in ("triple", "static", "residual", "triple_fully", "static_fully", "residual_fully")
+    },
     "salient_small": (
         "pliant.models.d2conv3d.recipe:small_from_sources",
         {"steps": 6000, "batch_size": 8, "learning_rate": 3e-4},

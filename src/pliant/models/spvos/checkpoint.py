@@ -22,7 +22,7 @@ def from_official(state: dict[str, Tensor], network: nn.Module) -> dict[str, Ten
         first = state[name]
         state[name] = torch.cat([first, first.new_zeros(len(first), 1, *first.shape[2:])], dim=1)
     for key, value in expected.items():
-        if ".gate." in key:
+        if ".gate." in f".{key}":
             state.setdefault(key, value)
     return state
 

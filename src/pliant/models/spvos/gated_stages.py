@@ -24,7 +24,7 @@ __all__ = ["GatedFrames", "StageGate", "nearness"]
 def nearness(last: Tensor) -> Tensor:
     """How near each cell is to an object, [N, 1, h, w] in [0, 1], from masks [N, h, w] at 1/16 of the frame before.
 
-    1 inside and next to it, falling to 0 three cells away.
+    Falls from at most 1 inside of it to 0 four cells away.
     """
     grown = F.max_pool2d(last.detach()[:, None], 3, 1, 1)
     return F.avg_pool2d(grown, 5, 1, 2, count_include_pad=False)
@@ -33,7 +33,7 @@ def nearness(last: Tensor) -> Tensor:
 class StageGate(nn.Module):
     """Scores of a stage's positions: a convolution of its input, and ``near`` times how near the objects were.
 
-    It starts out computing within about two cells of an object and, elsewhere, reusing (triple, residual) or skipping
+    It starts out computing within about three cells of an object and, elsewhere, reusing (triple, residual) or skipping
     (static): what training then changes.
     """
 
@@ -41,8 +41,8 @@ class StageGate(nn.Module):
         super().__init__()
         geometry = ((3, 3), (stride, stride), (1, 1), temperature)
         self.scores = TripleGate(channels, *geometry) if method == "triple" else BinaryGate(channels, *geometry)
-        start = [0.0, 1.5, -1.0] if method == "triple" else [-2.5]
-        near = [0.0, 0.0, 8.0] if method == "triple" else [8.0]
+        start = [0.0, 2.0, 0.0] if method == "triple" else [-2.0]
+        near = [0.0, 0.0, 16.0] if method == "triple" else [16.0]
         nn.init.normal_(self.scores.weight, std=0.1 * self.scores.weight[0].numel() ** -0.5)
         with torch.no_grad():
             self.scores.bias.copy_(torch.tensor(start))
@@ -67,7 +67,7 @@ class GatedFrames:
     sparse: bool = False  # this frame
     outputs: dict[str, Tensor] = field(default_factory=dict)  # by convolution
     inputs: dict[str, Tensor] = field(default_factory=dict)  # by convolution, where differences are wanted
-    carried: dict[str, Tensor] = field(default_factory=dict)  # by stage: its previous input, or what the gate made of it
+    carried: dict[str, Tensor] = field(default_factory=dict)  # by stage: its last input, or what the gate made of it
     records: dict[str, Record] = field(default_factory=dict)  # by stage, where this frame is sparse
     masks: dict[str, Tensor | None] = field(default_factory=dict)  # the same in training, with gradient
 

@@ -51,7 +51,8 @@ class SmallRecipe:
     weights of the whole network to go on from (safetensors or PyTorch); None: random. The stem and what follows at
     1/4 (ResNet-50) or 1/2 (MobileNetV2) keep their ImageNet weights: they are half of the cost of a step and general
     enough. name: "spvos_small" or "spvos_light". hint_share: the share of clips whose decoder is told where the object
-    was one frame before; the others must find it by matching alone, as after a loss.
+    was one frame before; the others must find it by matching alone, as after a loss. remembered: how many frames of a
+    clip join the memory, None: all but the last.
     """
 
     pictures: Path | None
@@ -67,6 +68,7 @@ class SmallRecipe:
     )
     max_objects: int = 2
     hint_share: float = 0.7
+    remembered: int | None = None
 
     def build(self) -> SmallTracker:
         network = build(self.name)
@@ -101,17 +103,30 @@ class SmallRecipe:
         }
 
     def loss(self, network: nn.Module, batch: dict[str, Tensor], progress: float) -> dict[str, Tensor]:
-        images, labels, valid = batch["images"], batch["labels"].long(), batch["valid"]
-        length = images.shape[1]
-        objects = torch.arange(1, self.max_objects + 1, device=labels.device)[:, None, None]
-        masks = (labels[:, :, None] == objects).float()  # [B, T, K, H, W]
-        memory = [True] * (length - 1) + [False]
-        odds = network(images, masks[:, 0], valid, memory, batch["hinted"])  # [B, T - 1, K + 1, H, W]
+        return self.segmentation_loss(self.run(network, batch), batch)
+
+    def run(self, network: nn.Module, batch: dict[str, Tensor]) -> Any:
+        """What the network says of a batch of clips."""
+        length = batch["images"].shape[1]
+        remembered = length - 1 if self.remembered is None else self.remembered
+        memory = [t < remembered for t in range(length)]
+        return network(batch["images"], self._masks(batch)[:, 0], batch["valid"], memory, batch["hinted"])
+
+    def segmentation_loss(self, odds: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Of log-odds [B, T - 1, K + 1, H, W]: "loss", the bootstrapped cross-entropy plus the dice loss, and each."""
+        labels, valid = batch["labels"].long(), batch["valid"]
         share = float(batch["hard"][0])
         entropy = bootstrapped_cross_entropy(odds.flatten(0, 1), labels[:, 1:].flatten(0, 1), share)
         probabilities = odds.float().softmax(2)[:, :, 1:].flatten(0, 1)
-        overlap = dice(probabilities, masks[:, 1:].flatten(0, 1), valid.repeat_interleave(length - 1, 0))
+        masks = self._masks(batch)[:, 1:].flatten(0, 1)
+        overlap = dice(probabilities, masks, valid.repeat_interleave(odds.shape[1], 0))
         return {"loss": entropy + overlap, "cross_entropy": entropy, "dice": overlap}
+
+    def _masks(self, batch: dict[str, Tensor]) -> Tensor:
+        """[B, T, K, H, W] in {0, 1}."""
+        labels = batch["labels"].long()
+        objects = torch.arange(1, self.max_objects + 1, device=labels.device)[:, None, None]
+        return (labels[:, :, None] == objects).float()
 
     def stage(self, progress: float) -> Stage:
         """The stage of a share of the schedule."""

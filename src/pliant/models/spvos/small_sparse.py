@@ -6,7 +6,7 @@ the decoder's three stages; the stem, the value encoder and the last convolution
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from pliant.models.spvos.gated_stages import GatedFrames, StageGate, nearness
 from pliant.models.spvos.small import SmallPreset, SmallState, SmallTracker, upsample
 from pliant.models.spvos.sparse_network import Strategy
 from pliant.nn.fused_conv import conv2d
+from pliant.nn.pooling import max_pool_rectified
 
 __all__ = ["SparseSmallState", "SparseSmallTracker", "build"]
 
@@ -62,7 +63,7 @@ class SparseSmallTracker(SmallTracker):
         super().__init__(preset)
         self.method, self.strategy, self.target = method, strategy, target
         preset = self.preset
-        d16, d8, d4 = preset.decoder_channels
+        _, d8, d4 = preset.decoder_channels
         inputs = {
             "layer1": (64, 1),
             "layer2": (256, 2),
@@ -125,7 +126,7 @@ class SparseSmallTracker(SmallTracker):
     def encode(self, frames: GatedFrames, image: Tensor, last: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features at 1/4, 1/8, 1/16 of images [N, 3, H, W]; last [N, K, h, w]: where the objects were."""
         image = image.contiguous(memory_format=torch.channels_last)
-        x = F.max_pool2d(conv2d(self.key_encoder.stem, image, relu=True), 3, 2, 1)
+        x = max_pool_rectified(conv2d(self.key_encoder.stem, image, relu=True))
         near = nearness(last.amax(1))
         found = []
         for stage in QUERY:
