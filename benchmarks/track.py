@@ -1,6 +1,7 @@
 """How fast does the embedded tracker follow objects at 480x854, and how much faster than Cutie-small is that?
 
     python benchmarks/track.py                         # frames a second: 1 object, 5 objects, bf16 and fp32, start-up
+    python benchmarks/track.py --model spvos_light     # the one for CPUs without AMX; results/track_spvos_light.json
     pip install --no-deps rf-cutie==1.0.1 && pip install einops omegaconf hydra-core
     python benchmarks/track.py --cutie                 # and Cutie-small beside it, random weights: speed only
 
@@ -42,11 +43,11 @@ def labels(objects: int) -> np.ndarray:
     return result
 
 
-def ours(precision: str, objects: int):
+def ours(model: str, precision: str, objects: int):
     import pliant
     from pliant.inference.frames import prepare
 
-    network = prepare(pliant.load(), precision)
+    network = prepare(pliant.load(model), precision)
     frames, first = clip(), labels(objects)
 
     def run() -> float:
@@ -91,11 +92,11 @@ def cutie(amp: bool):
     return run
 
 
-def start_up() -> dict[str, float]:
+def start_up(model: str) -> dict[str, float]:
     """Seconds to import, and from the command's start to the first mask, in fresh processes."""
     code = (
         "import time; t = time.perf_counter(); import numpy as np, pliant;"
-        "tracker = pliant.Tracker(__import__('pliant.inference.frames', fromlist=['x']).prepare(pliant.load()));"
+        f"from pliant.inference.frames import prepare; tracker = pliant.Tracker(prepare(pliant.load({model!r})));"
         "i = time.perf_counter(); image = np.zeros((480, 854, 3), np.uint8); labels = np.zeros((480, 854), np.uint8);"
         "labels[100:200, 100:200] = 1; tracker.add_objects(image, labels); tracker.step(image);"
         "print(i - t, time.perf_counter() - t)"
@@ -112,13 +113,17 @@ def start_up() -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cutie", action="store_true")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "track.json")
+    parser.add_argument("--model", default="spvos_small", help="a tracker with embedded weights")
+    parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    model = arguments.model
+    file = "track.json" if model == parser.get_default("model") else f"track_{model}.json"
+    out = arguments.out or Path(__file__).parent / "results" / file
     torch.set_num_threads(os.cpu_count() or 1)
     runs = {
-        "bf16, 1 object": ours("bf16", 1),
-        "bf16, 5 objects": ours("bf16", 5),
-        "fp32, 1 object": ours("fp32", 1),
+        "bf16, 1 object": ours(model, "bf16", 1),
+        "bf16, 5 objects": ours(model, "bf16", 5),
+        "fp32, 1 object": ours(model, "fp32", 1),
     }
     if arguments.cutie:
         runs["Cutie-small, fp32 as it ships, 1 object"] = cutie(False)
@@ -133,19 +138,20 @@ def main() -> None:
         name: {"median": statistics.median(v), "smallest": min(v), "largest": max(v)} for name, v in found.items()
     }
     report = {
-        "command": "python benchmarks/track.py" + (" --cutie" if arguments.cutie else ""),
+        "command": " ".join(["python benchmarks/track.py", *sys.argv[1:]]),
+        "model": model,
         "machine": {
             "processor": platform.processor() or platform.machine(), "cores": os.cpu_count(),
             "amx": torch.cpu._is_amx_tile_supported(), "torch": torch.__version__,
         },
         "frames_per_second": rows,
         "peak_memory_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        **start_up(),
+        **start_up(model),
     }  # fmt: skip
     for name, row in rows.items():
         print(f"{name:42} {row['median']:7.2f} frames/s  ({row['smallest']:.2f} to {row['largest']:.2f})")
     print({k: v for k, v in report.items() if k not in ("frames_per_second", "command")})
-    arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+    out.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":
