@@ -81,6 +81,7 @@ OPERATORS: dict[str, Operator] = {
         formula="Y(u) = b + Σᵢ Wᵢ Mᵢ(u) X(u s − p + i d + offsetᵢ(u))",
         source="Dai et al. 2017, Zhu et al. 2019",
         cpu=_deform_conv2d_cpu,
+        gpu="pliant.ops.deform_conv2d.gpu",
     ),
     "deform_conv3d": Operator(
         deform_conv3d,
@@ -89,6 +90,7 @@ OPERATORS: dict[str, Operator] = {
         formula="Y(u) = b + Σᵢ Wᵢ Mᵢ(u) X(u s − p + i d + offsetᵢ(u))",
         source="Dai et al. 2017, Zhu et al. 2019, with a third axis",
         cpu=_deform_conv3d_cpu,
+        gpu="pliant.ops.deform_conv3d.gpu",
     ),
     "dynamic_dilated_conv3d": Operator(
         dynamic_dilated_conv3d,
@@ -97,6 +99,7 @@ OPERATORS: dict[str, Operator] = {
         formula="Y(u) = b + Σᵢ Wᵢ Mᵢ(u) X(centre(u) + d (i − (k − 1)/2) D(u))",
         source="Schmidt et al., D²Conv3D, WACV 2022, Eq. 3",
         cpu=_dynamic_dilated_conv3d_cpu,
+        gpu="pliant.ops.dynamic_dilated_conv3d.gpu",
     ),
     "deform_attention3d": Operator(
         deform_attention3d,
@@ -105,6 +108,7 @@ OPERATORS: dict[str, Operator] = {
         formula="Y(q, m) = Σₖ Aₖ(q, m) V_m(locationₖ(q, m) · (T, H, W) − ½)",
         source="Yarram et al., Deformable VisTR, ICASSP 2022, Eq. 2",
         cpu=_deform_attention3d_cpu,
+        gpu="pliant.ops.deform_attention3d.gpu",
     ),
     "memory_readout": Operator(
         memory_readout,
@@ -121,6 +125,7 @@ OPERATORS: dict[str, Operator] = {
         formula="Y(u) = 0, previous(u) or a((W ∗ X)(u) + b + residual(u))",
         source="Lin et al., SpVOS, Eq. 8",
         cpu=_sparse_conv2d_cpu,
+        gpu="pliant.ops.sparse_conv2d.gpu",
     ),
     "warp": Operator(
         warp,

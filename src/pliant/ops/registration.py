@@ -10,6 +10,7 @@ what was chosen at the call also computes the gradient, whenever that happens.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 from collections.abc import Callable
 from types import ModuleType
@@ -96,8 +97,7 @@ def choose_kernels(
     if backend == "reference":
         return None
     wanted = ("gpu" if values[0].is_cuda else "cpu") if backend == "auto" else backend
-    module = cpu if wanted == "cpu" else None if gpu is None else importlib.import_module(gpu)
-    reason = f"it has no kernels for the {wanted}" if module is None else module.why_unavailable()
+    module, reason = (cpu, why_no_module(cpu, "cpu")) if wanted == "cpu" else load_gpu(gpu)
     if reason is not None:
         if backend == "auto":
             return None
@@ -108,6 +108,21 @@ def choose_kernels(
             return None
         raise ValueError(f"{name} cannot run on the backend {wanted!r}: {reason}")
     return module
+
+
+def why_no_module(module: ModuleType | None, backend: str) -> str | None:
+    """``None`` where the kernels of ``module`` can run here, else one sentence."""
+    return f"it has no kernels for the {backend}" if module is None else module.why_unavailable()
+
+
+def load_gpu(name: str | None) -> tuple[ModuleType | None, str | None]:
+    """The module of the Triton kernels, imported at the first call, and why they cannot run here, or ``None``."""
+    if name is None:
+        return None, why_no_module(None, "gpu")
+    if importlib.util.find_spec("triton") is None:
+        return None, "Triton is not installed; pip install 'pliant[gpu]'"
+    module = importlib.import_module(name)
+    return module, module.why_unavailable()
 
 
 def _backward_by_autograd(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-
 import torch
 
 from pliant.ops import OPERATORS, Operator, native
+from pliant.ops.registration import load_gpu, why_no_module
 
 
 def why_not(operator: Operator, backend: str) -> str | None:
@@ -14,14 +13,8 @@ def why_not(operator: Operator, backend: str) -> str | None:
     if backend == "reference":
         return None
     if backend == "cpu":
-        return "no native kernels for it" if operator.cpu is None else operator.cpu.why_unavailable()
-    if operator.gpu is None:
-        return "no GPU kernels for it"
-    try:
-        module = importlib.import_module(operator.gpu)
-    except ImportError as error:
-        return f"{error}; install triton"
-    return module.why_unavailable()
+        return why_no_module(operator.cpu, "cpu")
+    return load_gpu(operator.gpu)[1]
 
 
 def status() -> dict[str, object]:

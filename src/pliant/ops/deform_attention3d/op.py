@@ -88,4 +88,5 @@ register(
     reference=deform_attention3d_reference,
     fake=_fake,
     cpu=cpu,
+    gpu="pliant.ops.deform_attention3d.gpu",
 )

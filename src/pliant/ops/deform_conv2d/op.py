@@ -67,4 +67,5 @@ register(
     reference=deform_conv,
     fake=_fake,
     cpu=cpu,
+    gpu="pliant.ops.deform_conv2d.gpu",
 )

@@ -70,4 +70,5 @@ register(
     reference=deform_conv,
     fake=_fake,
     cpu=cpu,
+    gpu="pliant.ops.deform_conv3d.gpu",
 )

@@ -67,4 +67,5 @@ register(
     reference=dynamic_dilated_conv,
     fake=_fake,
     cpu=cpu,
+    gpu="pliant.ops.dynamic_dilated_conv3d.gpu",
 )

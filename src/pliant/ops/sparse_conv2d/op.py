@@ -13,6 +13,8 @@ from pliant.ops.registration import LIBRARY, choose_kernels, register
 from pliant.ops.sparse_conv2d import cpu
 from pliant.ops.sparse_conv2d.reference import ACTIVATIONS, sparse_conv2d_reference
 
+GPU = "pliant.ops.sparse_conv2d.gpu"
+
 
 def sparse_conv2d(
     input: Tensor,
@@ -93,7 +95,7 @@ def sparse_conv2d_(
 
 def _in_place(*arguments) -> None:
     *arguments, backend = arguments
-    kernels = choose_kernels("sparse_conv2d", backend, arguments, cpu, None)
+    kernels = choose_kernels("sparse_conv2d", backend, arguments, cpu, GPU)
     if kernels is None:
         arguments[4].copy_(sparse_conv2d_reference(*arguments))
     else:
@@ -165,6 +167,7 @@ register(
     reference=sparse_conv2d_reference,
     fake=_fake,
     cpu=cpu,
+    gpu=GPU,
 )
 
 LIBRARY.define(
