@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pliant.ops import OPERATORS, native, use_backend
+from pliant.testing.operators import allowed_in_half_precision, assert_near, exact, run
 
 CASES = [
     pytest.param(name, case, id=f"{name}-{case.name}")
@@ -23,45 +24,6 @@ SMOOTH = [
     for case in operator.cases
     if case.gradcheck
 ]
-
-
-def run(function, arguments, wanted, gradient=None):
-    """The result and the gradients by the arguments named in ``wanted``, as a dict of tensors by name."""
-    arguments = dict(arguments)
-    for key in wanted:
-        arguments[key] = arguments[key].detach().requires_grad_(True)
-    output = function(**arguments)
-    if gradient is None:
-        gradient = torch.randn(output.shape, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
-    found = torch.autograd.grad(output, [arguments[k] for k in wanted], gradient.to(output.dtype))
-    return {"output": output.detach(), **{f"gradient of {k}": g for k, g in zip(wanted, found)}}
-
-
-def exact(function, arguments, wanted):
-    """The same from the reference in float64, at the very numbers (rounded ones, where they are rounded)."""
-    double = {
-        k: v.double() if torch.is_tensor(v) and v.is_floating_point() else v for k, v in arguments.items()
-    }
-    with use_backend("reference"):
-        return run(function, double, wanted)
-
-
-def assert_near(found, expected, share):
-    """Each tensor within ``share`` of the largest magnitude expected; says which is not, by how much and
-    where.
-    """
-    for name, value in expected.items():
-        assert found[name].shape == value.shape, f"{name}: shape {found[name].shape}, expected {value.shape}"
-        if value.numel() == 0:
-            continue
-        assert torch.equal(found[name].isfinite(), value.isfinite()), f"{name}: not finite in other places"
-        both = value.isfinite()
-        difference = torch.where(both, found[name].double() - value, torch.zeros_like(value)).abs()
-        largest = max(value[both].abs().max().item(), 1e-3)
-        worst = difference.argmax().item()
-        assert difference.max() <= share * largest, (
-            f"{name} off by {difference.max():.3g} of {largest:.3g}, flat index {worst} of {list(value.shape)}"
-        )
 
 
 def sets_to_test():
@@ -102,16 +64,9 @@ def test_half_precision_is_as_good_as_plain_half_precision(name, case, dtype):
     for instruction_set in sets_to_test():
         with native.use_instruction_set(instruction_set):
             results.append(run(function, arguments, wanted))
-    for key, value in expected.items():
-        if value.numel() == 0:
-            continue
-        both = value.isfinite() & plain[key].isfinite()
-        allowed = (
-            2 * (plain[key].double() - value)[both].abs().max()
-            + torch.finfo(dtype).eps * value[both].abs().max()
-        )
+    for key, (places, allowed) in allowed_in_half_precision(expected, plain, dtype).items():
         for found in results:
-            assert (found[key].double() - value)[both].abs().max() <= allowed, key
+            assert (found[key].double() - expected[key])[places].abs().max() <= allowed, key
 
 
 @pytest.mark.parametrize("name, case", SMOOTH)
