@@ -55,3 +55,10 @@ def test_what_is_missing_is_named(tmp_path):
     assert "give --photos or --data" in done.stderr and "fetch-training-data" in done.stderr
     done = run("spvos_smal", "--out", tmp_path / "run")
     assert done.returncode == 1 and "did you mean spvos_small" in done.stderr
+    (tmp_path / "photos").mkdir()
+    cv2.imwrite(str(tmp_path / "photos" / "x.png"), np.zeros((240, 240, 3), np.uint8))
+    pictures = "--photos", tmp_path / "photos", "--out", tmp_path / "run"
+    done = run("spvos_small", "--teacher", "spvos_small", *pictures)
+    assert done.returncode == 1 and "does not learn from a teacher" in done.stderr
+    done = run("spvos_light", "--teacher", tmp_path / "nobody.safetensors", *pictures)
+    assert done.returncode == 1 and "nobody.safetensors: no such file" in done.stderr

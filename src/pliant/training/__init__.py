@@ -6,7 +6,7 @@ import importlib
 from typing import Any
 
 from pliant.datasets.sources import Sources
-from pliant.errors import UnknownNameError
+from pliant.errors import InputError, UnknownNameError
 
 __all__ = ["RECIPES", "recipe"]
 
@@ -45,9 +45,15 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def recipe(name: str, sources: Sources) -> tuple[Any, dict[str, Any]]:
-    """The recipe ``name`` for what ``sources`` holds, and its settings. Raises ``UnknownNameError``."""
+    """The recipe ``name`` for what ``sources`` holds, and its settings.
+
+    Raises ``UnknownNameError``; ``InputError`` where it has no use for the teacher that is named.
+    """
     if name not in RECIPES:
         raise UnknownNameError("recipe", name, RECIPES)
     place, settings = RECIPES[name]
     module, function = place.split(":")
-    return getattr(importlib.import_module(module), function)(sources), dict(settings)
+    chosen = getattr(importlib.import_module(module), function)(sources)
+    if sources.teacher is not None and not hasattr(chosen, "teacher"):
+        raise InputError(f"{name} does not learn from a teacher: leave --teacher out.")
+    return chosen, dict(settings)
