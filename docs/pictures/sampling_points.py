@@ -1,4 +1,4 @@
-"""Draws docs/pictures/*_sampling.png: where each convolution reads, computed by the library itself.
+"""Draws docs/pictures/*_sampling.png: where each operator reads, computed by the library itself.
 
     python docs/pictures/sampling_points.py
 
@@ -71,7 +71,19 @@ def dilated(image: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return ops.dynamic_dilated_conv3d(image.unsqueeze(2), rates, weight.view(1, 1, 1, 3, 3), padding=(0, 1, 1))
 
 
+def attended(image: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(2)
+    points = weight.shape[2]
+    spread = torch.randn(points, 2, generator=generator, dtype=torch.float64) * 0.17 + 0.5
+    locations = torch.cat([torch.full((points, 1), 0.5, dtype=torch.float64), spread], 1)
+    strengths = torch.rand(points, generator=generator, dtype=torch.float64)
+    locations, weights = locations.view(1, 1, 1, points, 3), (weight * strengths).view(1, 1, 1, points)
+    result = ops.deform_attention3d(image.view(1, -1, 1, 1), (1, SIZE, SIZE), locations, weights)
+    return result.view(1, 1, 1, 1).expand(1, 1, SIZE, SIZE)
+
+
 def main() -> None:
+    print(draw("deform_attention", "attention: 16 points of one query and head", read_points(attended, 16)))
     print(draw("deform_conv", "deformable: every tap goes where it likes", read_points(deformable, 9)))
     print(draw("dynamic_dilated_conv", "dynamic dilation: D = (2.6, 1.5) here", read_points(dilated, 9)))
 
