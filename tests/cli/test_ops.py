@@ -22,6 +22,10 @@ def test_every_operator_has_a_row():
     assert {name for name in OPERATORS if any(line.startswith(f"{name} ") for line in lines)} == set(OPERATORS)
 
 
+def test_what_has_no_gpu_kernels_is_named_and_what_runs_instead():
+    assert "gpu, memory_readout, warp: no kernels for the gpu; the reference runs there" in pliant_ops().splitlines()
+
+
 def test_without_the_library_it_says_so_and_what_to_do(tmp_path):
     broken = tmp_path / "_C.so"
     broken.write_bytes(b"not a library")

@@ -43,3 +43,27 @@ def test_wrong_options_are_refused():
         DeformConv2d(2, 2, 3, moving="t")
     with pytest.raises(ValueError, match="offset_groups must divide the 4 input channels, 3 does not"):
         DeformConv3d(4, 2, 3, offset_groups=3)
+
+
+@pytest.mark.parametrize(
+    "layer_type, options, axis", [(DeformConv2d, {}, 3), (DeformConv3d, {"moving": "t"}, 2)], ids=["2d", "time"]
+)
+def test_it_learns_to_look_where_the_input_says(layer_type, options, axis):
+    """The target is the second channel, two places on where the first is 1: no fixed kernel of one tap can fetch it."""
+    torch.manual_seed(0)
+    extent = [12] * layer_type.axes
+    pool = nn.functional.avg_pool2d if layer_type.axes == 2 else nn.functional.avg_pool3d
+    signal = 3 * pool(torch.randn(8, 1, *extent), 5, 1, 2)
+    moved = (torch.arange(8) % 2).view(8, 1, *[1] * layer_type.axes).expand_as(signal).float()
+    target = torch.where(moved > 0, signal.roll(-2, axis), signal)
+    x = torch.cat([moved, signal], 1)
+    layer = layer_type(2, 1, 1, modulation=None, **options)
+    optimizer = torch.optim.Adam(layer.parameters(), 0.05)
+    for _ in range(150):
+        loss = (layer(x) - target).narrow(axis, 2, 7).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    offset = layer.offset(layer.predict(x)).detach()[:, axis - 2]
+    assert loss < 1e-3 * target.var()
+    assert offset[1::2].mean() == pytest.approx(2, abs=0.05) and offset[0::2].mean() == pytest.approx(0, abs=0.05)

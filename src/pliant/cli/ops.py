@@ -27,6 +27,10 @@ def ops(as_json: bool) -> None:
     for name, backends in found["operators"].items():
         marks = "  ".join(f"{backend} {'yes' if reason is None else 'no '}" for backend, reason in backends.items())
         click.echo(f"{name:<{width}}  {marks}")
-    reasons = {f"{b}: {r}" for backends in found["operators"].values() for b, r in backends.items() if r}
-    for reason in sorted(reasons):
-        click.echo(f"no {reason}")
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for name, backends in found["operators"].items():
+        for backend, reason in backends.items():
+            if reason is not None:
+                reasons.setdefault((backend, reason), []).append(name)
+    for (backend, reason), names in sorted(reasons.items()):
+        click.echo(f"{backend}, {'all' if len(names) == len(found['operators']) else ', '.join(names)}: {reason}")

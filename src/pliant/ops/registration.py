@@ -112,7 +112,7 @@ def choose_kernels(
 
 def why_no_module(module: ModuleType | None, backend: str) -> str | None:
     """``None`` where the kernels of ``module`` can run here, else one sentence."""
-    return f"it has no kernels for the {backend}" if module is None else module.why_unavailable()
+    return f"no kernels for the {backend}; the reference runs there" if module is None else module.why_unavailable()
 
 
 def load_gpu(name: str | None) -> tuple[ModuleType | None, str | None]:
