@@ -22,8 +22,8 @@ def test_the_score_is_not_below_the_model_card_s(network, tmp_path):
     root = shared("data", "davis-dev")
     track_dataset(root, "val", tmp_path, network)
     summary = evaluate("davis2017", root, tmp_path).summary
-    # The card says 81.0 (bf16); half a point is left for other arithmetic on other machines.
-    assert summary["J&F-Mean"] >= 0.805
+    # The card says 83.1 (bf16); half a point is left for other arithmetic on other machines.
+    assert summary["J&F-Mean"] >= 0.826
 
 
 @pytest.mark.slow
