@@ -30,6 +30,16 @@ def test_whole_numbers_are_refused_by_name(function, case):
 
 
 @pytest.mark.parametrize("function, case", FIRST)
+def test_gradients_have_the_strides_that_a_compiler_was_told(function, case):
+    arguments, wanted = case.make(torch.float32), case.differentiable()
+    for name in wanted:
+        arguments[name] = arguments[name].movedim(0, -1).contiguous().movedim(-1, 0)
+    found = run(function, arguments, wanted)
+    for name in wanted:
+        assert found[f"gradient of {name}"].stride() == torch.empty_like(arguments[name]).stride(), name
+
+
+@pytest.mark.parametrize("function, case", FIRST)
 def test_without_kernels_the_results_are_the_same(function, case, monkeypatch):
     """As on a machine without a compiler: everything runs on the reference, gradients too."""
     monkeypatch.setattr(registration, "why_no_module", lambda module, backend: "the native kernels were not built")

@@ -183,7 +183,7 @@ def _blocks(kernel: str, input: Tensor, sizes: Sizes) -> tuple[dict[str, int], d
     shape = {
         "BLOCK_P": triton_support.block(sizes["batch"] * sizes["positions"], positions),
         "BLOCK_C": triton_support.block(sizes["CHANNELS"], channels),
-        "BLOCK_O": triton_support.block(sizes["OUTPUTS"], outputs),
+        "BLOCK_O": triton_support.block(sizes["OUTPUTS"], triton_support.outputs_that_fit(outputs, input)),
     }
     return shape, {"num_warps": warps, "num_stages": stages}
 

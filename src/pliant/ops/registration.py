@@ -58,7 +58,8 @@ def register(
         kernels = choose_kernels(name, backend, values, cpu, gpu)
         if kernels is None:
             return _backward_by_autograd(reference, gradient, values, tensors, needed)
-        return kernels.backward(gradient, *values, needed=needed)
+        found = kernels.backward(gradient, *values, needed=needed)
+        return [_in_strides_of(g, values[i]) for g, i in zip(found, (i for i, need in zip(tensors, needed) if need))]
 
     def fake_backward(gradient, *values):
         *values, _, needed = values
@@ -138,6 +139,14 @@ def _backward_by_autograd(
         output = reference(*values)
     found = torch.autograd.grad(output, wanted, gradient, allow_unused=True, materialize_grads=True)
     return [_laid_out(g, torch.empty_like(value)) for g, value in zip(found, wanted)]
+
+
+def _in_strides_of(gradient: Tensor, value: Tensor) -> Tensor:
+    """The gradient in the strides that ``fake_backward`` promised: those of a new tensor like ``value``."""
+    if gradient.is_contiguous() and value.is_contiguous():
+        return gradient
+    promised = torch.empty_like(value, device="meta").stride()
+    return gradient if gradient.stride() == promised else torch.empty_like(value).copy_(gradient)
 
 
 def _laid_out(value: Tensor, empty: Tensor) -> Tensor:

@@ -51,6 +51,16 @@ def multiprocessors(tensor: Tensor) -> int:
     return torch.cuda.get_device_properties(tensor.device).multi_processor_count if tensor.is_cuda else 2
 
 
+def outputs_that_fit(outputs: int, tensor: Tensor) -> int:
+    """``outputs`` of a block, which the tables give for GPUs of data centres, halved where a block of threads has less
+    than their 160 KiB of shared memory.
+    """
+    if not tensor.is_cuda:
+        return outputs
+    fits = torch.cuda.get_device_properties(tensor.device).shared_memory_per_block_optin >= 160 * 1024
+    return outputs if fits else outputs // 2
+
+
 def block(size: int, most: int) -> int:
     """A power of two from 16, the least side of a matrix product, up to ``most`` that holds ``size`` if it can."""
     return max(16, min(most, triton.next_power_of_2(size)))

@@ -295,7 +295,7 @@ def _blocks(kernel: str, input, weight, policy) -> tuple[dict[str, int], dict[st
     shape = {
         "BLOCK_P": triton_support.block(policy.numel(), positions),
         "BLOCK_C": triton_support.block(input.shape[1], channels),
-        "BLOCK_O": triton_support.block(weight.shape[0], outputs),
+        "BLOCK_O": triton_support.block(weight.shape[0], triton_support.outputs_that_fit(outputs, input)),
     }
     return shape, {"num_warps": warps, "num_stages": stages}
 
