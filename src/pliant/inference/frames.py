@@ -36,11 +36,14 @@ def resolve_precision(precision: str = "auto", device: str | torch.device = "cpu
 def prepare(network: nn.Module, precision: str = "auto", device: str | torch.device = "cpu") -> nn.Module:
     """``network`` ready for inference: eval mode, on ``device``, in its precision, weights channels-last.
 
+    Frozen batch norms are folded into the convolutions before them where the network offers it (``fold``).
     On the CPU the process also keeps freed memory for the next frame (``keep_freed_memory``).
     """
     if torch.device(device).type == "cpu":
         keep_freed_memory()
     network = network.eval().requires_grad_(False)
+    if hasattr(network, "fold"):
+        network.fold()  # in the weights' own precision, so before the conversion
     network = network.to(device=device, dtype=resolve_precision(precision, device))
     return channels_last(network)
 

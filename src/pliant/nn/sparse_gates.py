@@ -6,6 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pliant.nn.fused_conv import fuses
+from pliant.ops.gating import triple_policy
+from pliant.ops.packing import packed
+
 __all__ = ["BinaryGate", "TripleGate"]
 
 
@@ -27,23 +31,38 @@ def gumbel(like: Tensor) -> Tensor:
     return -torch.log(-torch.log(uniform))
 
 
-class _Gate(nn.Module):
+class _Gate(nn.Conv2d):
     """A convolution with the geometry of the gated one.
 
     temperature: of the softmax in training. noise: whether Gumbel noise is added in training; evaluation never has it.
     """
 
     def __init__(self, channels: int, outputs: int, kernel_size, stride, padding, temperature: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(outputs, channels, *kernel_size))
-        self.bias = nn.Parameter(torch.empty(outputs))
-        self.stride, self.padding = stride, padding
+        super().__init__(channels, outputs, kernel_size, stride, padding)
         self.temperature = temperature
         self.noise = True
 
     def extra_repr(self) -> str:
-        outputs, channels, *kernel = self.weight.shape
-        return f"{channels}, {outputs}, kernel_size={tuple(kernel)}, temperature={self.temperature}"
+        return f"{super().extra_repr()}, temperature={self.temperature}"
+
+    def start_with(self, bias: list[float], spread: float) -> None:
+        """Weights drawn with standard deviation ``spread``, and this bias."""
+        nn.init.normal_(self.weight, std=spread)
+        with torch.no_grad():
+            self.bias.copy_(torch.tensor(bias))
+
+    def _convolve(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """In training in float32, where ties and noise want it; without gradients by oneDNN's primitive."""
+        if self.training:
+            with torch.autocast(input.device.type, enabled=False):
+                bias = None if bias is None else bias.float()
+                return F.conv2d(input.float(), weight.float(), bias, self.stride, self.padding)
+        if fuses(self, input):
+            input = input.contiguous(memory_format=torch.channels_last)
+            return torch.ops.mkldnn._convolution_pointwise(
+                input, weight, bias, self.padding, self.stride, self.dilation, 1, "none", [], ""
+            )
+        return F.conv2d(input, weight, bias, self.stride, self.padding)
 
 
 class TripleGate(_Gate):
@@ -55,18 +74,32 @@ class TripleGate(_Gate):
 
     def __init__(self, channels: int, kernel_size, stride, padding, temperature: float = 1.0) -> None:
         super().__init__(2 * channels, 3, kernel_size, stride, padding, temperature)
-        nn.init.normal_(self.weight, std=0.1 * (self.weight[0].numel()) ** -0.5)
-        with torch.no_grad():
-            self.bias.copy_(torch.tensor([0.0, 0.0, 1.0]))
+        self.start_with([0.0, 0.0, 1.0], 0.1 * self.weight[0].numel() ** -0.5)
 
     def evidence(self, input: Tensor, *, current: bool = True) -> tuple[Tensor | None, Tensor]:
         """What ``input`` says as current frame (with bias; None if not asked for) and will say as previous one."""
-        previous, now = self.weight.chunk(2, dim=1)
         if not current:
-            return None, F.conv2d(input, previous, None, self.stride, self.padding)
-        bias = torch.cat([self.bias, torch.zeros_like(self.bias)])
-        both = F.conv2d(input, torch.cat([now, previous]), bias, self.stride, self.padding)
-        return both[:, :3], both[:, 3:]
+            return None, self._convolve(input, self.weight[:, : self.in_channels // 2], None)
+        both = self._both(input)
+        return both[:, :3] + self.bias.to(both.dtype)[:, None, None], both[:, 3:]
+
+    def policy(self, input: Tensor, carried: Tensor) -> tuple[Tensor, Tensor]:
+        """Without gradients and noise: the policy of ``input``, [N, 1, Ho, Wo] uint8, and what it carries on."""
+        return triple_policy(self._both(input), carried, self.bias)
+
+    def carry(self, input: Tensor) -> Tensor:
+        """What ``input`` will say as previous one, as ``policy`` wants it: [N, 3, Ho, Wo] float32."""
+        following = self.evidence(input, current=False)[1]
+        return following.to(torch.float32).contiguous(memory_format=torch.channels_last)
+
+    def _both(self, input: Tensor) -> Tensor:
+        if self.training:
+            return self._convolve(input, self._swapped(self.weight), None)
+        return self._convolve(input, packed(self.weight, "now, previous", lambda w: self._swapped(w.detach())), None)
+
+    def _swapped(self, weight: Tensor) -> Tensor:
+        previous, now = weight.chunk(2, dim=1)
+        return torch.cat([now, previous]).contiguous(memory_format=torch.channels_last)
 
     def decide(self, scores: Tensor) -> tuple[Tensor, Tensor | None]:
         """The policy [N, 1, Ho, Wo] (uint8), and in training the three masks [N, 3, Ho, Wo], 0 or 1, else None."""
@@ -96,7 +129,7 @@ class BinaryGate(_Gate):
 
     def evidence(self, input: Tensor) -> Tensor:
         """Scores [N, 1, Ho, Wo]: what speaks for computing."""
-        return F.conv2d(input, self.weight, self.bias, self.stride, self.padding)
+        return self._convolve(input, self.weight, self.bias)
 
     def decide(self, scores: Tensor) -> tuple[Tensor, Tensor | None]:
         """Whether to compute, [N, 1, Ho, Wo] (bool), and in training the same as a mask of 0 and 1, else None."""

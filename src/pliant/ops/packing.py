@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
+__all__ = ["packed", "packed_form"]
+
 _PACKED: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
@@ -19,7 +21,9 @@ def packed(weight: Tensor, order: Hashable, pack: Callable[[Tensor], Tensor]) ->
     """
     if weight.is_inference():
         return pack(weight)
-    flat = weight.detach().reshape(-1)
+    # In the order of the memory: a reshape would copy a channels-last weight whole.
+    order_of_memory = sorted(range(weight.dim()), key=weight.stride, reverse=True)
+    flat = weight.detach().permute(order_of_memory).reshape(-1)
     sample = flat[:: max(1, flat.numel() // 61)].clone()
     state = (order, weight._version, weight.data_ptr())
     known = _PACKED.get(weight)
@@ -27,3 +31,9 @@ def packed(weight: Tensor, order: Hashable, pack: Callable[[Tensor], Tensor]) ->
         known = (state, sample, pack(weight))
         _PACKED[weight] = known
     return known[2]
+
+
+def packed_form(weight: Tensor) -> Tensor | None:
+    """What ``packed`` remembers for ``weight``, None where it was not asked yet."""
+    known = _PACKED.get(weight)
+    return None if known is None else known[2]

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pliant.models.spvos.gated_conv import GatedConv2d, Pass, gumbel, running, straight_through
+from pliant.models.spvos.gated_conv import GatedConv2d, Pass, running
 
 SHAPES = pytest.mark.parametrize(
     ("kernel", "stride", "bias"), [(1, 1, False), (3, 1, True), (3, 2, False), (7, 2, True)]
@@ -191,18 +191,3 @@ def test_the_computed_share_has_a_gradient_to_the_gate():
     assert record.cost == 9 * 5 * 6
     record.computed.backward()
     assert gated.gate.bias.grad[2] > 0 > gated.gate.bias.grad[0]
-
-
-def test_noise_draws_classes_with_their_probabilities():
-    torch.manual_seed(0)
-    logits = torch.tensor([1.0, 0.0, -0.5]).expand(20_000, 3)
-    drawn = (logits.log_softmax(1) + gumbel(logits)).argmax(1).bincount() / 20_000
-    assert torch.allclose(drawn, logits[0].softmax(0), atol=0.015)
-
-
-def test_straight_through_is_hard_forward_and_soft_backward():
-    soft = torch.tensor([0.3, 0.7], requires_grad=True)
-    m = straight_through(torch.tensor([0.0, 1.0]), soft)
-    assert m.tolist() == pytest.approx([0, 1])
-    m.backward(torch.tensor([2.0, 3.0]))
-    assert soft.grad.tolist() == [2.0, 3.0]

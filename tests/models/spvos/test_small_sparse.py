@@ -183,8 +183,8 @@ def test_gates_start_out_computing_near_the_objects():
     assert near[0, 0, 10, 10] == near.max() > 0.5 and near[0, 0, 10, 14] == 0
     for method, elsewhere in (("triple", 1), ("static", 0), ("residual", 0)):
         gate = StageGate(method, 16).eval()
-        scores = torch.zeros(1, len(gate.near), 20, 20) + gate.scores.bias.view(1, -1, 1, 1)
-        policy, masks = gate.decide(scores, near)
+        x = torch.zeros(1, 16, 20, 20).contiguous(memory_format=torch.channels_last)
+        policy, masks, _ = gate.decide(x, gate.listen(x) if method == "triple" else None, near)
         assert masks is None
         assert policy[0, 0, 10, 10] == 2 and policy[0, 0, 10, 12] == 2 and policy[0, 0, 10, 15] == elsewhere
 

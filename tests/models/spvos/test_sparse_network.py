@@ -235,4 +235,4 @@ def test_options_replace_those_of_a_preset():
     network = spvos.build("spvos_triple", modules="D", temperature=5.0)
     gated = [m for m in network.modules() if isinstance(m, GatedConv2d)]
     assert len(gated) == 6
-    assert {m.temperature for m in gated} == {5.0}
+    assert {m.gate.temperature for m in gated} == {5.0}

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pliant.nn.fused_conv import conv2d, conv2d_add
+from pliant.ops.gating import add_relu
 
 __all__ = ["convolve", "convolve_add", "fold_batch_norms"]
 
@@ -38,20 +39,18 @@ def convolve_add(
 ) -> Tensor:
     """``norm(conv(y)) + shortcut(x)``, followed by a ReLU where asked: the end of a residual block.
 
+    Without gradients the result may take the place of x, which only the block before made and nobody else keeps.
     shortcut: None for the identity, a convolution, or a sequence of convolution and norm (None where folded).
     """
-    owned = False
     if shortcut is not None:
         layers = list(shortcut) if isinstance(shortcut, nn.Sequential) else [shortcut]
         x = convolve(layers[0], layers[1] if len(layers) > 1 else None, x)
-        owned = not _is_gated(layers[0])
     if norm is None and not _is_gated(conv):
-        return conv2d_add(conv, y, x if owned or torch.is_grad_enabled() else x.clone(), relu=relu)
+        return conv2d_add(conv, y, x, relu=relu)
     y = convolve(conv, norm, y)
-    if relu and not torch.is_grad_enabled() and y.dtype == torch.float32 and y.device.type == "cpu":
-        return torch.ops.aten._add_relu(y, x)  # one pass: a third of the time of two
-    y = y + x
-    return F.relu(y, inplace=not torch.is_grad_enabled()) if relu else y
+    if relu and not torch.is_grad_enabled():
+        return add_relu(y, x)
+    return F.relu(y + x) if relu else y + x
 
 
 @torch.no_grad()

@@ -17,13 +17,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pliant.nn.fused_conv import conv2d, fuses
-from pliant.ops import sparse_conv2d_
+from pliant.nn.sparse_gates import BinaryGate, TripleGate
+from pliant.ops import sparse_conv2d, sparse_conv2d_
+from pliant.ops.gating import fill_skipped_
 
-__all__ = ["Cache", "GatedConv2d", "Pass", "Record", "gumbel", "running", "straight_through"]
+__all__ = ["Cache", "GatedConv2d", "Pass", "Record", "running"]
 
 SKIP, REUSE, COMPUTE = 0, 1, 2
 Method = Literal["triple", "static", "residual"]
-_NOISE_EDGE = 1e-8  # keeps log(-log(u)) finite
 
 
 @dataclass(slots=True)
@@ -84,16 +85,6 @@ def running(current: Pass) -> Iterator[Pass]:
         _CURRENT.reset(token)
 
 
-def gumbel(like: Tensor) -> Tensor:
-    """Independent standard Gumbel noise, -log(-log u), of the shape of ``like``."""
-    return -torch.log(-torch.log(torch.rand_like(like).clamp(_NOISE_EDGE, 1 - _NOISE_EDGE)))
-
-
-def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    """``hard`` forward, the gradient of ``soft`` backward."""
-    return hard + (soft - soft.detach())
-
-
 class GatedConv2d(nn.Conv2d):
     """A convolution with a gate of its kernel, stride and padding (the design that the paper's parameters fix).
 
@@ -112,14 +103,11 @@ class GatedConv2d(nn.Conv2d):
             conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=conv.bias is not None
         )
         self.weight, self.bias = conv.weight, conv.bias
-        self.name, self.method, self.temperature = name, method, temperature
-        channels, decisions = (2 * conv.in_channels, 3) if method == "triple" else (conv.in_channels, 1)
-        self.gate = nn.Conv2d(channels, decisions, conv.kernel_size, conv.stride, conv.padding)
+        self.name, self.method = name, method
+        make = TripleGate if method == "triple" else BinaryGate
+        self.gate = make(conv.in_channels, conv.kernel_size, conv.stride, conv.padding, temperature)
         # Near dense at first, so that trained filters keep their meaning; the loss pulls the share down.
-        nn.init.normal_(self.gate.weight, std=0.01)
-        start = {"triple": [0.0, 0.0, 2.5], "static": [2.5], "residual": [0.6]}[method]
-        with torch.no_grad():
-            self.gate.bias.copy_(torch.tensor(start))
+        self.gate.start_with({"triple": [0.0, 0.0, 2.5], "static": [2.5], "residual": [0.6]}[method], 0.01)
         self.register_buffer("skip_value", None, persistent=False)
 
     def forward(self, x: Tensor, relu: bool = False) -> Tensor:
@@ -173,14 +161,7 @@ class GatedConv2d(nn.Conv2d):
             return Cache(output, input=x)
         if self.method == "static":
             return Cache(output)
-        return Cache(output, response=self._respond(x, self.gate.weight[:, : self.in_channels], None))
-
-    def _respond(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """A gate's convolution; in training in float32, where ties and the noise want it."""
-        if not self.training:
-            return F.conv2d(x, weight, bias, self.stride, self.padding)
-        with torch.autocast(x.device.type, enabled=False):
-            return F.conv2d(x.float(), weight, bias, self.stride, self.padding)
+        return Cache(output, response=self.gate.carry(x))
 
     # Sparse frames
 
@@ -193,59 +174,41 @@ class GatedConv2d(nn.Conv2d):
         return output, cache
 
     def _triple(self, x: Tensor, cache: Cache, relu: bool) -> tuple[Tensor, Cache, Tensor, Tensor]:
-        # The gate is linear: its answer to the previous input was made when that was the current one.
-        previous, own = self.gate.weight.split(self.in_channels, dim=1)
-        both = self._respond(x, torch.cat([own, previous]), None)
-        logits = (both[:, :3] + cache.response).float() + self.gate.bias.float()[:, None, None]
-        response = both[:, 3:]
-        if not torch.is_grad_enabled():
-            policy = self.decide(logits)
-            output = self._compute_in_place(x, cache, policy, relu)
+        if not self.training:
+            policy, response = self.decide(x, cache.response)
+            output = self._where_computed(x, cache, policy, relu)
             return output, Cache(output, response, policy=policy), (policy == COMPUTE).sum(), policy
-        noisy = logits.log_softmax(dim=1) + gumbel(logits) if self.training else logits
-        soft = torch.softmax(noisy / self.temperature, dim=1)
-        policy = soft.argmax(dim=1, keepdim=True)
-        m = straight_through(torch.zeros_like(soft).scatter_(1, policy, 1.0), soft).to(x.dtype)
-        output = m[:, 2:] * self._convolve(x, relu) + m[:, 1:2] * cache.output
-        output = self._fill_skipped(output, policy, relu)
-        return output, Cache(output, response), m[:, 2].float().sum(), policy.to(torch.uint8)
+        now, response = self.gate.evidence(x)
+        policy, m = self.gate.decide(now + cache.response)
+        computed, m = m[:, COMPUTE].sum(), m.to(x.dtype)
+        output = m[:, COMPUTE, None] * self._convolve(x, relu) + m[:, REUSE, None] * cache.output
+        return self._fill_skipped(output, policy, relu), Cache(output, response), computed, policy
 
     def _static(self, x: Tensor, cache: Cache, relu: bool) -> tuple[Tensor, Cache, Tensor, Tensor]:
-        logits = self._respond(x, self.gate.weight, self.gate.bias).float()
-        if not torch.is_grad_enabled():
-            policy = self.decide(logits)
-            output = self._compute_in_place(x, cache, policy, relu)
+        chosen, m = self.gate.decide(self.gate.evidence(x))
+        policy = chosen.to(torch.uint8) * COMPUTE
+        if m is None:
+            output = self._where_computed(x, cache, policy, relu)
             return output, Cache(output, policy=policy), (policy == COMPUTE).sum(), policy
-        m = self._binary(logits).to(x.dtype)
-        policy = (m.detach() * COMPUTE).to(torch.uint8)
-        output = self._fill_skipped(m * self._convolve(x, relu), policy, relu)
-        return output, Cache(output), m.float().sum(), policy
+        output = self._fill_skipped(m.to(x.dtype) * self._convolve(x, relu), policy, relu)
+        return output, Cache(output), m.sum(), policy
 
     def _residual(self, x: Tensor, cache: Cache, relu: bool) -> tuple[Tensor, Cache, Tensor, Tensor]:
         difference = x - cache.input
-        logits = self._respond(difference.abs(), self.gate.weight, self.gate.bias).float()
-        m = self._binary(logits) if torch.is_grad_enabled() else (logits >= 0).float()
-        policy = torch.where(m.detach() > 0.5, COMPUTE, REUSE).to(torch.uint8)
-        if torch.is_grad_enabled():
-            change = m.to(x.dtype) * F.conv2d(difference, self.weight, None, self.stride, self.padding)
+        chosen, m = self.gate.decide(self.gate.evidence(difference.abs()))
+        policy = chosen.to(torch.uint8) + REUSE
+        if m is None:
+            options = {"stride": self.stride, "padding": self.padding, "residual": cache.output}
+            output = sparse_conv2d(difference, self.weight, None, policy, cache.output, **options)
         else:
-            change = torch.zeros_like(cache.output)
-            sparse_conv2d_(difference, self.weight, None, policy, change, stride=self.stride, padding=self.padding)
-        output = cache.output + change
-        return (F.relu(output) if relu else output), Cache(output, input=x), m.sum(), policy
+            change = F.conv2d(difference, self.weight, None, self.stride, self.padding)
+            output = cache.output + m.to(change.dtype) * change
+        computed = chosen.sum() if m is None else m.sum()
+        return (F.relu(output) if relu else output), Cache(output, input=x), computed, policy
 
-    def decide(self, logits: Tensor) -> Tensor:
-        """The likeliest decision of each position, [N, 1, Ho, Wo] uint8: 0 skip, 1 reuse, 2 compute."""
-        if self.method == "triple":  # argmax, several times as fast
-            skip, reuse, compute = logits.split(1, dim=1)
-            return torch.where(compute > torch.maximum(skip, reuse), COMPUTE, (reuse > skip).to(torch.uint8))
-        return (logits >= 0).to(torch.uint8) * COMPUTE
-
-    def _binary(self, logits: Tensor) -> Tensor:
-        """0 or 1 with a gradient: Gumbel sigmoid in training, a threshold at 0 in eval mode."""
-        noise = gumbel(logits) - gumbel(logits) if self.training else 0.0
-        soft = torch.sigmoid((logits + noise) / self.temperature)
-        return straight_through((soft >= 0.5).to(soft.dtype), soft)
+    def decide(self, x: Tensor, response: Tensor) -> tuple[Tensor, Tensor]:
+        """Without noise: the decision of each position, [N, 1, Ho, Wo] uint8, and what the gate makes of ``x``."""
+        return self.gate.policy(x, response)
 
     def _fill_skipped(self, output: Tensor, policy: Tensor, relu: bool) -> Tensor:
         if self.skip_value is None:
@@ -256,19 +219,16 @@ class GatedConv2d(nn.Conv2d):
     def _skipped(self, relu: bool) -> Tensor:
         return F.relu(self.skip_value) if relu else self.skip_value
 
-    def _compute_in_place(self, x: Tensor, cache: Cache, policy: Tensor, relu: bool) -> Tensor:
-        """The new output in the memory of the previous one: reused positions, and those skipped again, cost nothing."""
-        output = cache.output
-        newly_skipped = policy == SKIP
-        if cache.policy is not None:
-            newly_skipped &= cache.policy != SKIP
-        rows = output.permute(0, 2, 3, 1)  # [N, Ho, Wo, O]
-        rows[newly_skipped[:, 0]] = 0 if self.skip_value is None else self._skipped(relu)
-        bias = self.bias
-        return sparse_conv2d_(
-            x, self.weight, bias, policy.clamp(min=REUSE), output,
-            stride=self.stride, padding=self.padding, activation="relu" if relu else None,
-        )  # fmt: skip
+    def _where_computed(self, x: Tensor, cache: Cache, policy: Tensor, relu: bool) -> Tensor:
+        """The new output, without gradients in the memory of the previous one: reused positions, and those skipped
+        again, cost nothing."""
+        options = {"stride": self.stride, "padding": self.padding, "activation": "relu" if relu else None}
+        if torch.is_grad_enabled():
+            output = sparse_conv2d(x, self.weight, self.bias, policy, cache.output, **options)
+            return self._fill_skipped(output, policy, relu)
+        value = None if self.skip_value is None else self._skipped(relu)
+        output = fill_skipped_(cache.output, policy, cache.policy, value)
+        return sparse_conv2d_(x, self.weight, self.bias, policy.clamp(min=REUSE), output, **options)
 
 
 def _tensors(cache: Cache) -> tuple[Tensor | None, ...]:

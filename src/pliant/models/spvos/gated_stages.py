@@ -39,20 +39,36 @@ class StageGate(nn.Module):
 
     def __init__(self, method: Method, channels: int, stride: int = 1, temperature: float = 1.0) -> None:
         super().__init__()
+        self.method = method
         geometry = ((3, 3), (stride, stride), (1, 1), temperature)
         self.scores = TripleGate(channels, *geometry) if method == "triple" else BinaryGate(channels, *geometry)
         start = [0.0, 2.0, 0.0] if method == "triple" else [-2.0]
         near = [0.0, 0.0, 16.0] if method == "triple" else [16.0]
-        nn.init.normal_(self.scores.weight, std=0.1 * self.scores.weight[0].numel() ** -0.5)
-        with torch.no_grad():
-            self.scores.bias.copy_(torch.tensor(start))
+        self.scores.start_with(start, 0.1 * self.scores.weight[0].numel() ** -0.5)
         self.near = nn.Parameter(torch.tensor(near))
 
-    def decide(self, scores: Tensor, near: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Policy [N, 1, Ho, Wo] uint8 and, in training, the masks of its decisions, from the convolution's scores."""
-        near = F.interpolate(near.float(), scores.shape[2:], mode="bilinear", align_corners=False)
-        chosen, masks = self.scores.decide(scores.float() + self.near.float()[:, None, None] * near)
-        return (chosen if chosen.dtype == torch.uint8 else chosen.to(torch.uint8) * COMPUTE), masks
+    def decide(self, x: Tensor, previous: Tensor | None, near: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Policy [N, 1, Ho, Wo] uint8; in training the masks of its decisions; triple: what x says to the next frame.
+
+        x [N, C, H, W]: the stage's input (residual: what changed, without sign). previous: what the input before said
+        (``listen``), triple alone. near [N, 1, h, w].
+        """
+        grid = [(extent - 1) // step + 1 for extent, step in zip(x.shape[2:], self.scores.stride)]
+        near = F.interpolate(near.float(), grid, mode="bilinear", align_corners=False)
+        near = self.near.float()[:, None, None] * near
+        if self.method != "triple":
+            chosen, masks = self.scores.decide(self.scores.evidence(x).float() + near)
+            return chosen.to(torch.uint8) * COMPUTE, masks, None
+        if not self.training:
+            near = (near + previous).contiguous(memory_format=torch.channels_last)
+            policy, following = self.scores.policy(x, near)
+            return policy, None, following
+        now, following = self.scores.evidence(x)
+        return *self.scores.decide(now.float() + previous + near), following
+
+    def listen(self, x: Tensor) -> Tensor:
+        """What x will say to the next frame."""
+        return self.scores.evidence(x, current=False)[1] if self.training else self.scores.carry(x)
 
 
 @dataclass(slots=True)
@@ -90,22 +106,18 @@ class GatedFrames:
         """A stage begins with input ``x``; on a sparse frame its gate decides."""
         self.records.pop(stage, None)
         previous = self.carried.get(stage)
-        if self.method == "triple":
-            now, following = gate.scores.evidence(x, current=self.sparse)
-        else:
-            now, following = None, x
-        if previous is not None and previous.shape != following.shape:
+        if previous is not None and not self._continues(gate, x, previous):
             previous = None
             self._drop(stage)
-        self.carried[stage] = following
+        triple = self.method == "triple"
         if not self.sparse or (previous is None and not self.cold):
+            self.carried[stage] = gate.listen(x) if triple else x
             return
-        previous = following if previous is None else previous  # the first frame of all: nothing has changed
-        if self.method == "triple":
-            scores = now + previous
-        else:
-            scores = gate.scores.evidence((x - previous).abs() if self.method == "residual" else x)
-        policy, masks = gate.decide(scores, near)
+        if previous is None:  # the first frame of all: nothing has changed
+            previous = gate.listen(x) if triple else x
+        change = (x - previous).abs() if self.method == "residual" else x
+        policy, masks, following = gate.decide(change, previous if triple else None, near)
+        self.carried[stage] = following if triple else x
         if self.method == "residual":
             policy = policy.clamp(min=REUSE)
         computed = (policy == COMPUTE).sum() if masks is None else masks[:, -1].float().sum()
@@ -171,6 +183,12 @@ class GatedFrames:
             return sparse_conv2d(change, conv.weight, None, policy, previous, residual=previous, **options)
         moved = F.conv2d(change, conv.weight, None, **options)
         return previous + masks.to(moved.dtype) * moved
+
+    def _continues(self, gate: StageGate, x: Tensor, previous: Tensor) -> bool:
+        """Whether ``previous`` is of an input like x: as many rows, the same size."""
+        step = gate.scores.stride if self.method == "triple" else (1, 1)
+        sizes = [(extent - 1) // s + 1 for extent, s in zip(x.shape[2:], step)]
+        return len(previous) == len(x) and list(previous.shape[2:]) == sizes
 
     def _drop(self, stage: str) -> None:
         for kept in (self.outputs, self.inputs):

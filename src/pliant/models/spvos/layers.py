@@ -11,7 +11,12 @@ from torch import nn
 __all__ = ["MODULES", "gated_layers", "module_of"]
 
 # Top-level parts of the network -> the paper's module
-MODULES = {"key_encoder": "Q", "key_proj": "Q", "key_comp": "Q", "value_encoder": "M", "decoder": "D"}
+MODULES = {
+    **dict.fromkeys(("key_encoder", "key_proj", "key_comp", "key", "context"), "Q"),
+    "value_encoder": "M",
+    "decoder": "D",
+}
+_DECODER_STAGES = ("start", "block8", "block4")  # of the small tracker, whose gates stand beside its modules
 # What the dagger rows add; the stem stays dense.
 _EVERY = {
     "Q": ("downsample.0", "key_proj.key_proj", "key_comp"),
@@ -22,7 +27,10 @@ _NEVER = ("spatial.conv",)  # the spatial gate of CBAM
 
 def module_of(name: str) -> str:
     """Q, M or D for the full name of a layer."""
-    return MODULES[name.split(".")[0]]
+    first, *rest = name.split(".")
+    if first == "gate":
+        return "D" if rest[0] in _DECODER_STAGES else "Q"
+    return MODULES[first]
 
 
 def gated_layers(network: nn.Module, modules: str, every: bool = False) -> list[str]:

@@ -15,10 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pliant.models.backbones.convolve import convolve
+from pliant.models.backbones.convolve import convolve, fold_batch_norms
 from pliant.models.backbones.mask_blocks import FeatureFusion, ResBlock, UpsampleBlock, repeat_for_objects
 from pliant.models.backbones.resnet import ResNet18Trunk, ResNet50Trunk
 from pliant.models.spvos.aggregation import aggregate, aggregate_log_odds
+from pliant.models.spvos.layers import module_of
 from pliant.models.spvos.memory import Memory
 from pliant.ops import memory_readout
 
@@ -121,6 +122,7 @@ class STCN(nn.Module):
     """
 
     stride = 16
+    part_of = staticmethod(module_of)  # Q, M or D of a layer's name
 
     def __init__(
         self,
@@ -139,6 +141,10 @@ class STCN(nn.Module):
         self.key_proj = KeyProjection(1024, key_channels)
         self.key_comp = nn.Conv2d(1024, value_channels, 3, padding=1)
         self.decoder = Decoder(value_channels)
+
+    def fold(self) -> None:
+        """Fold the batch norms into the convolutions, for inference alone: the same results, fewer passes."""
+        fold_batch_norms(self)
 
     def train(self, mode: bool = True) -> STCN:
         """Training mode, except for batch norms, which stay frozen in STCN and all that stand on it."""

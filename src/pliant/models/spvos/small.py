@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from pliant.models.memory_bank import MemoryBank
 from pliant.models.spvos.aggregation import aggregate, aggregate_log_odds
+from pliant.models.spvos.layers import module_of
 from pliant.models.spvos.light import LightKeyEncoder
 from pliant.nn.fused_conv import conv2d, conv2d_add
 from pliant.nn.pooling import max_pool_rectified
@@ -182,6 +183,7 @@ class SmallTracker(nn.Module):
     """The whole network; promises what ``pliant.models.protocols.TrackNetwork`` says."""
 
     stride = 16
+    part_of = staticmethod(module_of)  # Q, M or D of a layer's name
 
     def __init__(self, preset: SmallPreset | None = None) -> None:
         super().__init__()

@@ -1,0 +1,2 @@
+#define PLIANT_KERNELS plain
+#include "sparse_gates/rows.inl"
