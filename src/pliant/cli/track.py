@@ -43,6 +43,7 @@ class _Box(click.ParamType):
 @click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto", show_default=True)
 @click.option("--start", type=int, default=0, help="First frame; masks and boxes count from it.")
 @click.option("--alpha", type=click.Choice(["vp9", "prores"]), help="Also a video with transparency an object.")
+@click.option("--show-policy", is_flag=True, help="Also policy.mp4: what gates skip, reuse and compute where.")
 @click.option("--no-overlay", is_flag=True, help="Do not write overlay.mp4.")
 @click.option("--overwrite", is_flag=True, help="Replace results that are in OUT.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run in OUT.")
@@ -61,6 +62,7 @@ def track(
     precision: str,
     start: int,
     alpha: str | None,
+    show_policy: bool,
     no_overlay: bool,
     overwrite: bool,
     resume: bool,
@@ -93,6 +95,7 @@ def track(
             summary = track_to_folder(
                 frames, out, network, mask=mask, boxes=by_frame, size=size, memory_every=memory_every,
                 overwrite=overwrite, resume=resume, overlay=not no_overlay, alpha=alpha,
+                show_policy=show_policy,
                 about={"model": name, "weights": weights or "embedded", "precision": precision},
                 on_frame=lambda p: advance(p.done, f"{p.frames_per_second:.1f} frames/s"),
             )  # fmt: skip
@@ -113,6 +116,9 @@ def _print(summary: dict, out: Path) -> None:
             + (f", lost in {lost}" if lost else "")
         )
     click.echo(f"{summary['frames']} frames, {summary.get('frames_per_second', '?')} frames a second")
-    for what, file in (("overlay", "overlay.mp4"), ("masks", "masks"), ("contact sheet", "contact_sheet.png")):
+    files = {
+        "overlay": "overlay.mp4", "decisions": "policy.mp4", "masks": "masks", "contact sheet": "contact_sheet.png"
+    }  # fmt: skip
+    for what, file in files.items():
         if (out / file).exists():
             click.echo(f"{what + ':':15}{out / file}")

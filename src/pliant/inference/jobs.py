@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import nn
 import pliant
 from pliant.errors import MaskError
 from pliant.inference.interruption import interrupted_only_after
+from pliant.inference.policy_video import PolicyVideo
 from pliant.inference.snapshot import load_snapshot, save_snapshot
 from pliant.inference.tracker import Tracker, given_masks
 from pliant.video import Reader, ResultWriter
@@ -46,13 +48,15 @@ def track_to_folder(
     resume: bool = False,
     overlay: bool = True,
     alpha: str | None = None,
+    show_policy: bool = False,
     about: dict[str, Any] | None = None,
     on_frame: Callable[[Progress], None] | None = None,
 ) -> dict[str, Any]:
     """Follow objects through an opened source and write everything under ``out``; returns the summary.
 
     mask, boxes as in ``pliant.track``; overwrite, resume, overlay, alpha as in ``pliant.video.ResultWriter``; about:
-    plain values for the summary ("model", ...), which also decide whether a run may be resumed.
+    plain values for the summary ("model", ...), which also decide whether a run may be resumed. show_policy: also
+    policy.mp4, what the network's gates decided where (frames of an earlier run are shown as they are).
     An interruption (also Ctrl-C) leaves whole files and a snapshot: the same call with ``resume`` goes on to the same
     result. Raises ``MaskError`` where nothing is marked, ``OutputError`` as ``ResultWriter``.
     """
@@ -65,12 +69,12 @@ def track_to_folder(
         out, frames.info, overwrite=overwrite, resume=resume, overlay=overlay, alpha=alpha,
         objects=given.objects, settings=about,
     )  # fmt: skip
-    with writer:
+    with writer, _policies(Path(out) / "policy.mp4", frames, network, show_policy) as policies:
         if writer.finished:
             return writer.finish()
         snapshot = Path(out) / _SNAPSHOT
         known = _recall(tracker, snapshot, writer.done)
-        seconds = _follow(frames, tracker, given, writer, snapshot, known, alpha is not None, on_frame)
+        seconds = _follow(frames, tracker, given, writer, snapshot, known, alpha is not None, on_frame, policies)
         fresh = max(1, len(seconds))
         summary = {
             "pliant": pliant.__version__,
@@ -82,6 +86,21 @@ def track_to_folder(
         result = writer.finish(summary)
         snapshot.unlink(missing_ok=True)
     return result
+
+
+@contextmanager
+def _policies(path: Path, frames: Reader, network: nn.Module, wanted: bool) -> Iterator[PolicyVideo | None]:
+    """The video of decisions where it is wanted; complete only if the block is left without an error."""
+    if not wanted:
+        yield None
+        return
+    video = PolicyVideo(path, frames.info, network)
+    finished = False
+    try:
+        yield video
+        finished = True
+    finally:
+        video.close(finished=finished)
 
 
 def _recall(tracker: Tracker, snapshot: Path, done: int) -> int:
@@ -107,6 +126,7 @@ def _follow(
     known: int,
     soft_edges: bool,
     on_frame: Callable[[Progress], None] | None,
+    policies: PolicyVideo | None,
 ) -> list[float]:
     """The loop; returns the seconds that each frame took, those of an earlier run left out."""
     seconds: list[float] = []
@@ -116,12 +136,16 @@ def _follow(
         for count, frame in enumerate(frames):
             if count < known:
                 writer.replay(frame)
+                if policies:
+                    policies.add(frame, None)
                 continue
             with interrupted_only_after():
                 started = time.perf_counter()
                 marked = given.frames.get(count)
                 labels = _labels(tracker, frame, marked)
                 seen = count + 1
+                if policies:
+                    policies.add(frame, tracker)
                 if count < done:
                     writer.replay(frame)
                     continue

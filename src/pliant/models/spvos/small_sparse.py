@@ -32,6 +32,7 @@ class SparseSmallState(SmallState):
     query: GatedFrames | None = None
     decoder: GatedFrames | None = None
     shared: tuple[Tensor, Tensor, Tensor] | None = None
+    keep_policies: bool = True  # records always hold the maps of decisions here
 
     @property
     def records(self) -> list[Record]:
