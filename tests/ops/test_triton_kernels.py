@@ -39,8 +39,7 @@ def test_float32_matches_the_reference(name, case):
     assert_near(found, exact(function, arguments, wanted), 3e-5)
 
 
-# One case for each set of kernels. The interpreter cannot multiply matrices
-# of bfloat16, so float16 stands for both halves.
+# One case for each set of kernels. The interpreter cannot multiply matrices of bfloat16, so float16 stands for both.
 @pytest.mark.parametrize("name, case", [p for p in CASES if p.values[1].name == "tiny" and p.values[0] in HALF])
 def test_half_precision_is_as_good_as_plain_half_precision(name, case):
     function = OPERATORS[name].function

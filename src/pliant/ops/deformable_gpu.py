@@ -21,7 +21,7 @@ from pliant.ops.arguments import empty_output
 BLOCKS = {
     ("forward", 2): (64, 64, 256, 8, 2),
     ("forward", 4): (64, 32, 128, 8, 2),
-    ("positions", 2): (64, 64, 64, 8, 2),
+    ("positions", 2): (64, 32, 64, 8, 2),
     ("positions", 4): (64, 32, 32, 8, 2),
     ("weight", 2): (32, 64, 256, 8, 2),
     ("weight", 4): (32, 64, 128, 8, 2),

@@ -38,12 +38,13 @@ def on_device_of(tensor: Tensor) -> AbstractContextManager:
 
 
 def precision(tensor: Tensor) -> str:
-    """How float32 is multiplied: once in TF32 where PyTorch may (``torch.backends.cuda.matmul.allow_tf32``), else in
-    three TF32 products, which together are as exact as float32; plain float32 before Ampere, which has no TF32.
+    """How float32 is multiplied: once in TF32 where PyTorch's matrix products are (``allow_tf32`` or ``fp32_precision``
+    of ``torch.backends.cuda.matmul``), else in three TF32 products, which together are as exact as float32; plain
+    float32 before Ampere, which has no TF32.
     """
     if not tensor.is_cuda or torch.cuda.get_device_capability(tensor.device) < (8, 0):
         return "ieee"
-    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "tf32x3"
+    return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "tf32x3"
 
 
 def multiprocessors(tensor: Tensor) -> int:
