@@ -63,8 +63,8 @@ def _forward(
             place = (row * HEADS + head)[:, None] * WIDTH + channel[None, :]
             there = (inside & (share != 0.0))[:, None] & real[None, :]
             total += tl.load(value + place, mask=there, other=0.0).to(tl.float32) * share[:, None]
-    place = number[:, None] * WIDTH + channel[None, :]
-    tl.store(out + place, total.to(out.dtype.element_ty), mask=live[:, None] & real[None, :])
+    own = number[:, None] * WIDTH + channel[None, :]
+    tl.store(out + own, total.to(out.dtype.element_ty), mask=live[:, None] & real[None, :])
 
 
 @triton.jit
@@ -80,8 +80,8 @@ def _backward(
     number = (image * queries + query) * HEADS + head
     channel = tl.arange(0, BLOCK_D)
     real = channel < WIDTH
-    place = number[:, None] * WIDTH + channel[None, :]
-    g = tl.load(gradient + place, mask=live[:, None] & real[None, :], other=0.0).to(tl.float32)
+    own = number[:, None] * WIDTH + channel[None, :]
+    g = tl.load(gradient + own, mask=live[:, None] & real[None, :], other=0.0).to(tl.float32)
     for point in range(POINTS):
         weight, t0, y0, x0, ft, fy, fx = _point(locations, weights, number, live, point, T, H, W, POINTS)
         by_weight = tl.zeros((BLOCK_Q,), tl.float32)
@@ -106,11 +106,11 @@ def _backward(
                 by_y += product * (wt * wx if corner // 2 % 2 else -wt * wx)
                 by_x += product * (wt * wy if corner % 2 else -wt * wy)
         if NEED_POINTS:
-            place = number * POINTS + point
-            tl.store(d_weights + place, by_weight, mask=live)
-            tl.store(d_locations + place * 3, by_t * weight * T, mask=live)
-            tl.store(d_locations + place * 3 + 1, by_y * weight * H, mask=live)
-            tl.store(d_locations + place * 3 + 2, by_x * weight * W, mask=live)
+            at = number * POINTS + point
+            tl.store(d_weights + at, by_weight, mask=live)
+            tl.store(d_locations + at * 3, by_t * weight * T, mask=live)
+            tl.store(d_locations + at * 3 + 1, by_y * weight * H, mask=live)
+            tl.store(d_locations + at * 3 + 2, by_x * weight * W, mask=live)
 
 
 def forward(
