@@ -33,7 +33,9 @@ MODELS: dict[str, Model] = {
         "spvos", "track", "spvos_small.safetensors", "dense memory matching sized for CPUs", "real time"
     ),
     "spvos_light": Model("spvos", "track", "spvos_light.safetensors", "the same for CPUs without AMX", "real time"),
-    "spvos_small_triple": Model("spvos", "track", None, "spvos_small with gates: skip, reuse or compute", "real time"),
+    "spvos_small_triple": Model(
+        "spvos", "track", "spvos_small_triple.safetensors", "spvos_small with gates: skip, reuse, compute", "real time"
+    ),
     "spvos_small_static": Model("spvos", "track", None, "the same, after DynConv: skip or compute", "real time"),
     "spvos_small_residual": Model("spvos", "track", None, "the same, after Skip-Convolution: differences", "real time"),
     "spvos_small_triple_fully": Model("spvos", "track", None, "spvos_small_triple, all frames sparse", "real time"),

@@ -232,3 +232,21 @@ def test_a_training_step_counts_what_sparse_frames_compute(tmp_path):
     assert 0.05 < losses["computed"] < 0.9
     losses["sparsity"].backward()
     assert network.gate["layer3"].near.grad[2] != 0
+
+
+def test_embedded_weights_follow_the_object_and_skip_most_of_the_rest():
+    """On a plain scene: a textured square that moves over another texture."""
+    from pliant.inference.layer_times import scene
+
+    tracker = pliant.Tracker(pliant.load("spvos_small_triple"), size=240)
+    frames = list(scene(6, 1, 240, 426))
+    tracker.add_objects(*frames[0])
+    for t, (image, truth) in enumerate(frames[1:], 1):
+        labels = tracker.step(image)
+        assert ((labels == 1) & (truth == 1)).sum() / ((labels == 1) | (truth == 1)).sum() > 0.8
+        records = tracker.state.network.records
+        if t % tracker.memory_every == 0:
+            assert not records, "remembered frames are dense"
+        elif t > 1:
+            assert [r.name for r in records] == STAGES
+            assert sum(r.computed * r.cost for r in records) < 0.6 * sum(r.positions * r.cost for r in records)

@@ -17,6 +17,7 @@ from pliant.models.spvos.gated_conv import COMPUTE, REUSE, Method, Record
 from pliant.nn.fused_conv import conv2d, conv2d_add
 from pliant.nn.sparse_gates import BinaryGate, TripleGate
 from pliant.ops import sparse_conv2d, sparse_conv2d_
+from pliant.ops.gating import fill_skipped_
 
 __all__ = ["GatedFrames", "StageGate", "nearness"]
 
@@ -86,9 +87,11 @@ class GatedFrames:
     carried: dict[str, Tensor] = field(default_factory=dict)  # by stage: its last input, or what the gate made of it
     records: dict[str, Record] = field(default_factory=dict)  # by stage, where this frame is sparse
     masks: dict[str, Tensor | None] = field(default_factory=dict)  # the same in training, with gradient
+    skipped: dict[str, Tensor] = field(default_factory=dict)  # by stage: where outputs hold zeros already (policy 0)
 
     def begin(self, sparse: bool) -> None:
         """The next frame."""
+        self.skipped = {stage: record.policy for stage, record in self.records.items()}
         self.sparse, self.records, self.masks = sparse, {}, {}
 
     def nbytes(self) -> int:
@@ -97,6 +100,7 @@ class GatedFrames:
 
     def forget(self, index: int) -> None:
         """Remove a row (an object) from everything kept; the other rows stay."""
+        self.skipped, self.records = {}, {}
         for kept in (self.outputs, self.inputs, self.carried):
             for name, tensor in kept.items():
                 if index < len(tensor):
@@ -140,9 +144,10 @@ class GatedFrames:
             self.outputs[name] = self._changed(name, conv, x, previous, policy, masks)
             return _finish(self.outputs[name], residual, relu)
         if masks is None:
+            fill_skipped_(previous, policy, self.skipped.get(stage) if name in self.outputs else None, None)
             output = sparse_conv2d_(
-                x, conv.weight, conv.bias, policy, previous, stride=conv.stride, padding=conv.padding,
-                residual=residual, activation="relu" if relu else None,
+                x, conv.weight, conv.bias, policy.clamp(min=REUSE), previous, stride=conv.stride,
+                padding=conv.padding, residual=residual, activation="relu" if relu else None,
             )  # fmt: skip
         else:
             output = _finish(conv(x), residual, relu)
