@@ -39,7 +39,7 @@ class Absent:
         return GPUTarget("cuda", self.capability, 32)
 
     def get_current_device(self) -> int:
-        return 0
+        return self.capability  # Triton keeps what it compiled by device
 
     def get_current_stream(self, device: int | None = None) -> int:
         return 0
