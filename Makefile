@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+INTERPRETER := $(VENV)/.interpreter
 # Two workers of one thread each: with more threads than cores every parallel region waits for its turn.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
@@ -20,10 +21,15 @@ $(STAMP): pyproject.toml constraints.txt setup.py $(wildcard csrc/*/*.cpp csrc/*
 	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e ".[dev,train]"
 	touch $@
 
+# The kernels for GPUs are tested in Triton's interpreter; it is large, and nothing else needs it.
+$(INTERPRETER): $(STAMP)
+	if [ "$$(uname -s)-$$(uname -m)" = Linux-x86_64 ]; then $(BIN)/python -m pip install -q -c constraints.txt triton; fi
+	touch $@
+
 demo: setup  ## run the main job on a real clip and say where the result is
 	$(BIN)/python examples/demo.py
 
-test: setup  ## every test
+test: setup $(INTERPRETER)  ## every test
 	$(PYTEST) tests
 
 test-fast: setup  ## the tests that take seconds
