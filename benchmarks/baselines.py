@@ -7,7 +7,7 @@ layers of the same shape, the yardstick of what the content-adaptive form costs.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -49,30 +49,48 @@ def by_grid_sample(input: Tensor, offset: Tensor, weight: Tensor, bias=None, mas
     """The deformable convolution tap by tap: grid_sample, then a matrix product. Stride and dilation 1, one
     group.
     """
-    extent, kernel, out = input.shape[2:], weight.shape[2:], offset.shape[2:]
+    kernel, axes = weight.shape[2:], weight.dim() - 2
+    result = None
+    for tap, sampled in enumerate(_sampled(input, offset, kernel, mask, padding)):
+        at = next(itertools.islice(itertools.product(*map(range, kernel)), tap, None))
+        product = torch.einsum("oc,nc...->no...", weight[(slice(None), slice(None), *at)], sampled)
+        result = product if result is None else result + product
+    return result if bias is None else result + bias.view(1, -1, *([1] * axes))
+
+
+def by_columns(input: Tensor, offset: Tensor, weight: Tensor, bias=None, mask=None, padding=0) -> Tensor:
+    """The same with all taps sampled first, into one matrix of columns, and one product."""
+    kernel = weight.shape[2:]
+    columns = torch.stack(list(_sampled(input, offset, kernel, mask, padding)), 2).flatten(1, 2).flatten(2)
+    result = (weight.flatten(1) @ columns).unflatten(2, offset.shape[2:])
+    return result if bias is None else result + bias.view(1, -1, *([1] * len(kernel)))
+
+
+def _sampled(input: Tensor, offset: Tensor, kernel, mask, padding) -> Iterator[Tensor]:
+    """[N, C, output] for each tap."""
+    extent, out = input.shape[2:], offset.shape[2:]
     axes, count = len(kernel), kernel.numel()
     ones = [1] * axes
     start = origins(offset, out, ones, [padding] * axes)
     index = taps(offset, kernel, ones)
     scale = offset.new_tensor([2 / max(n - 1, 1) for n in extent]).view(-1, *ones)
     moved = offset.unflatten(1, (count, axes))
-    result = None
     for tap in range(count):
         position = start + index[:, tap].view(-1, *ones) + moved[:, tap]
         grid = (position * scale - 1).movedim(1, -1).flip(-1)
         sampled = functional.grid_sample(input, grid.to(input.dtype), align_corners=True)
-        if mask is not None:
-            sampled = sampled * mask[:, tap : tap + 1].to(input.dtype)
-        at = next(itertools.islice(itertools.product(*map(range, kernel)), tap, None))
-        product = torch.einsum("oc,nc...->no...", weight[(slice(None), slice(None), *at)], sampled)
-        result = product if result is None else result + product
-    return result if bias is None else result + bias.view(1, -1, *ones)
+        yield sampled if mask is None else sampled * mask[:, tap : tap + 1].to(input.dtype)
 
 
 def dilated_by_grid_sample(input, dilation_map, weight, bias=None, mask=None, padding=0) -> Tensor:
     """The same for a dilation map, expanded to offsets."""
     offset = offsets(dilation_map, weight.shape[2:], [1, 1, 1])
     return by_grid_sample(input, offset, weight, bias, mask, padding)
+
+
+def dilated_by_columns(input, dilation_map, weight, bias=None, mask=None, padding=0) -> Tensor:
+    """As dilated_by_grid_sample, with one matrix of columns."""
+    return by_columns(input, offsets(dilation_map, weight.shape[2:], [1, 1, 1]), weight, bias, mask, padding)
 
 
 def attend_by_grid_sample(value, shape, sampling_locations, attention_weights) -> Tensor:
@@ -122,7 +140,11 @@ def sparse_channels_last(arguments: dict) -> dict:
     }
 
 
-_CONVOLUTION = {"dense": Baseline(dense_conv, _dense), "grid_sample": Baseline(by_grid_sample, same=True)}
+_CONVOLUTION = {
+    "dense": Baseline(dense_conv, _dense),
+    "grid_sample": Baseline(by_grid_sample, same=True),
+    "grid_sample columns": Baseline(by_columns, same=True),
+}
 
 BASELINES: dict[str, dict[str, Baseline]] = {
     "deform_conv2d": _CONVOLUTION,
@@ -130,6 +152,7 @@ BASELINES: dict[str, dict[str, Baseline]] = {
     "dynamic_dilated_conv3d": {
         "dense": Baseline(dense_conv, _dense),
         "grid_sample": Baseline(dilated_by_grid_sample, same=True),
+        "grid_sample columns": Baseline(dilated_by_columns, same=True),
     },
     "deform_attention3d": {"grid_sample": Baseline(attend_by_grid_sample, same=True)},
     "memory_readout": {"dense": Baseline(whole_affinity, same=True)},

@@ -1,18 +1,20 @@
 """How long does each operator take, beside its baselines? Every benchmark case of ``OPERATORS``, in
 alternation.
 
-    python benchmarks/run.py [--operator NAME ...] [--case TEXT] [--dtype float32 bfloat16] [--backward]
-    [--json FILE]
+    python benchmarks/run.py [--operator NAME ...] [--case TEXT] [--dtype float32 bfloat16] [--backward] [--memory]
+    [--without BASELINE ...] [--json FILE]
 
 A row is one case: the operator and its baselines run in turn, round after round, in one process; printed are
 medians (of the rounds without an involuntary context switch, or of the three fastest where those are fewer),
 and their ratio to each baseline. bfloat16 is also held against the baseline in float32. Nothing is timed
-that does not match.
+that does not match. --memory adds the peak of the resident memory above what was there before the call (Linux).
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import json
 import platform
 import resource
@@ -88,16 +90,31 @@ def training_call(function, arguments, wanted):
     return call
 
 
-def contestants(name: str, case, dtype: torch.dtype, backward: bool) -> dict[str, object]:
+def peak_megabytes(call) -> float:
+    """How far the resident memory rises during a call: its results, its gradients and all its workspace."""
+
+    def resident(field: str) -> float:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
+
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+    before = resident("VmRSS")
+    call()
+    return resident("VmHWM") - before
+
+
+def contestants(name: str, case, dtype: torch.dtype, backward: bool, without: list[str]) -> dict[str, object]:
     """What takes turns: the operator first, then its baselines, in ``dtype``; for bfloat16 the dense one in
     float32.
     """
     made = case.make(dtype)
     parts = {"ours": (OPERATORS[name].function, LAYOUT[name](made))}
     for label, baseline in BASELINES[name].items():
-        if dtype == torch.float32 or label == "dense":
+        if label not in without and (dtype == torch.float32 or label == "dense"):
             parts[label] = (baseline.call, baseline.prepare(made))
-    if dtype != torch.float32 and "dense" in parts:
+    if dtype != torch.float32 and "dense" in parts and "dense float32" not in without:
         baseline = BASELINES[name]["dense"]
         parts["dense float32"] = (baseline.call, baseline.prepare(case.make(torch.float32)))
     with torch.no_grad():
@@ -144,6 +161,7 @@ def main() -> None:
     parser.add_argument("--case", default="", help="only cases whose name holds this text")
     parser.add_argument("--dtype", nargs="*", choices=DTYPES, default=list(DTYPES))
     parser.add_argument("--backward", action="store_true", help="forward and backward together")
+    parser.add_argument("--memory", action="store_true", help="peak memory too")
     parser.add_argument("--without", nargs="*", default=[], help="leave these baselines out")
     parser.add_argument("--seconds", type=float, default=4.0, help="a row")
     parser.add_argument("--json", type=Path, help="add the rows to this file")
@@ -156,9 +174,11 @@ def main() -> None:
     for name in chosen.operator:
         for case in (c for c in OPERATORS[name].cases if c.benchmark and chosen.case in c.name):
             for dtype in chosen.dtype:
-                calls = contestants(name, case, DTYPES[dtype], chosen.backward)
-                calls = {label: call for label, call in calls.items() if label not in chosen.without}
+                calls = contestants(name, case, DTYPES[dtype], chosen.backward, chosen.without)
                 result = measure(calls, chosen.seconds, CLOCKS[chosen.clock])
+                if chosen.memory:
+                    for label, call in calls.items():
+                        result[label]["peak megabytes"] = round(peak_megabytes(call), 1)
                 rows.append(
                     {
                         "operator": name,
@@ -173,6 +193,7 @@ def main() -> None:
                 ours = result["ours"]["median"]
                 line = ", ".join(
                     f"{label} {found['median']:.1f} ms"
+                    + (f", {found['peak megabytes']:.0f} MB" if chosen.memory else "")
                     + ("" if label == "ours" else f" ({ours / found['median']:.2f}x its time)")
                     for label, found in result.items()
                 )

@@ -51,11 +51,11 @@ __attribute__((noinline)) void multiply(const bf16* a, int64_t a_row, const bf16
   for (int64_t k = 0; k < depth; ++k, a += kTileElements, b += kTileElements) {
     _tile_loadd(4, a, 64);
     _tile_loadd(6, b, 64);
-    _tile_dpbf16ps(0, 4, 6);
     _tile_loadd(7, b + b_column, 64);
+    if (rows == 2) _tile_loadd(5, a + a_row, 64);
+    _tile_dpbf16ps(0, 4, 6);
     _tile_dpbf16ps(1, 4, 7);
     if (rows == 2) {
-      _tile_loadd(5, a + a_row, 64);
       _tile_dpbf16ps(2, 5, 6);
       _tile_dpbf16ps(3, 5, 7);
     }

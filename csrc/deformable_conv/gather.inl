@@ -229,6 +229,20 @@ struct Cube {
   }
 };
 
+// The four corners of a point in one plane, all live: the common case of two dimensions.
+template <class In, class R>
+struct Plane {
+  const In* from[4];
+  R weight[4];
+
+  Plane(const Problem& p, const In* first, const Axis<R>* axes, int i, R factor)
+      : from{first, first + p.row, first + p.extent[2] * p.row, first + (p.extent[2] + 1) * p.row} {
+    const R y0 = axes[0].weight[i] * factor * axes[1].weight[i], y1 = axes[0].weight[i] * factor * axes[1].rest[i];
+    const R x0 = axes[2].weight[i], x1 = axes[2].rest[i];
+    weight[0] = y0 * x0, weight[1] = y0 * x1, weight[2] = y1 * x0, weight[3] = y1 * x1;
+  }
+};
+
 // One tap of one position. False: no corner is live.
 template <class E>
 inline bool gather_one(const Problem& p, const typename E::In* image, const Axis<typename E::Real>* axes, int i,
@@ -244,6 +258,11 @@ inline bool gather_one(const Problem& p, const typename E::In* image, const Axis
   if (t & y & x) {
     const Cube<typename E::In, R> cube(p, first, axes, i, factor);
     blend<E, 8>(cube.from, cube.weight, count, to);
+    return true;
+  }
+  if (y & x) {
+    const Plane<typename E::In, R> plane(p, first, axes, i, factor);
+    blend<E, 4>(plane.from, plane.weight, count, to);
     return true;
   }
   const typename E::In* from[4] = {first};
