@@ -1,6 +1,6 @@
 """Prints the rows of benchmark results as a table for the docs.
 
-python benchmarks/table.py benchmarks/results/deformable-conv.json
+python benchmarks/table.py benchmarks/results/operators.json
 """
 
 from __future__ import annotations
