@@ -18,7 +18,7 @@ def row(found: dict) -> str:
     ours = found["ours"]["median"]
     dense = [found[key]["median"] for key in ("dense float32", "dense") if key in found]
     ratios = [f"{ours / value:.2f}" for value in dense]
-    ratio = ratios[0] if len(ratios) == 1 else f"**{ratios[0]}** of float32, {ratios[1]} of bfloat16"
+    ratio = f"**{ratios[0]}** of float32, {ratios[1]} of bfloat16" if len(ratios) == 2 else "".join(ratios)
     names = [k for k in found if isinstance(found[k], dict) and k not in ("ours", "dense", "dense float32")]
     others = ", ".join(f"{name} {found[name]['median']:.0f} ({found[name]['median'] / ours:.1f}x)" for name in names)
     times = ", ".join(f"{value:.1f}" for value in dense)
