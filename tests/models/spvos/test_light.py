@@ -109,8 +109,8 @@ def test_pictures_come_first_and_clips_after(recipe):
     assert set(first) == {"images"} and first["images"].shape == (2, 3, 256, 256)
     assert last["images"].shape == (6, 3, 256, 256) and last["labels"].shape == (6, 256, 256)
     np.testing.assert_array_equal(first["images"], recipe.sample(3, 1, 0.4)["images"])
-    rates = [recipe.schedule(p) for p in (0.001, 0.1, 0.6, 0.61, 1.0)]
-    assert rates[0] < rates[1] > rates[2] and 0.2 < rates[3] < 0.25 and rates[4] == pytest.approx(0.005)
+    rates = [recipe.schedule(p) for p in (0.001, 0.1, 0.6, 0.601, 0.65, 1.0)]
+    assert rates[0] < rates[1] > rates[2] > rates[3] and 0.2 < rates[4] < 0.25 and rates[5] == pytest.approx(0.005)
 
 
 def test_the_network_begins_with_the_teacher_s_decoder_and_both_losses_reach_it(recipe):

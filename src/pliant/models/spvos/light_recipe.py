@@ -60,11 +60,12 @@ class LightRecipe(SmallRecipe):
         return imitation_loss(network, self._teacher, batch["images"].flatten(0, 1))
 
     def schedule(self, progress: float) -> float:
-        """A short rise and half a cosine to a tenth; in the second part from a quarter to nearly nothing."""
+        """In each part a short rise and half a cosine: from 1 to a tenth, then from a quarter to nearly nothing."""
         if progress <= self.imitation:
             part = progress / self.imitation
             return min(1.0, part / 0.02) * (0.1 + 0.9 * _fall(part))
-        return 0.25 * (0.02 + 0.98 * _fall(self._clip_progress(progress)))
+        part = self._clip_progress(progress)
+        return 0.25 * min(1.0, part / 0.05) * (0.02 + 0.98 * _fall(part))
 
     def _clip_progress(self, progress: float) -> float:
         return (progress - self.imitation) / (1 - self.imitation)
