@@ -19,10 +19,7 @@ _GATES = {"steps": 400, "batch_size": 4, "learning_rate": 5e-5, "warmup": 20, "a
 # name -> (module:function of Sources that gives the recipe, settings that differ from the loop's)
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "spvos_small": ("pliant.models.spvos.small_recipe:from_sources", {"steps": 4000, "batch_size": 8}),
-    "spvos_light": (
-        "pliant.models.spvos.light_recipe:from_teacher",
-        {"steps": 6000, "batch_size": 8, "learning_rate": 5e-4},
-    ),
+    "spvos_light": ("pliant.models.spvos.light_recipe:from_teacher", {"steps": 6000, "batch_size": 8}),
     **{
         f"spvos_small_{name}": (f"pliant.models.spvos.small_sparse_recipe:{name}", _GATES)
         for name in ("triple", "static", "residual", "triple_fully", "static_fully", "residual_fully")
