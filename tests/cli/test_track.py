@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pliant.models import resolve
+
 FRAMES = 12
 
 
@@ -72,7 +74,7 @@ def test_the_main_job_follows_the_object_and_says_where_the_results_are(result):
 
 def test_the_summary_holds_what_happened(result):
     summary = json.loads((result[0] / "summary.json").read_text())
-    assert summary["frames"] == FRAMES and summary["model"] == "spvos_small"
+    assert summary["frames"] == FRAMES and summary["model"] == resolve()
     assert summary["objects"]["1"]["lost"] == [] and summary["objects"]["1"]["mean_confidence"] > 0.5
 
 

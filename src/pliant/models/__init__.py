@@ -76,8 +76,8 @@ MODELS: dict[str, Model] = {
     "d2conv3d_tiny": Model("d2conv3d", "salient", None, "D²Conv3D in small, for tests and first tries"),
 }
 
-# What "default" means, best first; a name counts when its weights are in the package.
-_DEFAULTS = {"track": ("spvos_small",), "salient": ("salient_small",)}
+# What "default" means: where bfloat16 is fast (a GPU, a CPU with AMX), and elsewhere.
+_DEFAULTS = {"track": ("spvos_small", "spvos_light"), "salient": ("salient_small", "salient_small")}
 
 
 def build(name: str, **options: Any):
@@ -102,7 +102,14 @@ def resolve(name: str = "default", task: str = "track") -> str:
         return name
     if task not in _DEFAULTS:
         raise UnknownNameError("task with a default model", task, _DEFAULTS)
-    return _DEFAULTS[task][0]
+    with_bfloat16, without = _DEFAULTS[task]
+    return with_bfloat16 if _fast_bfloat16() else without
+
+
+def _fast_bfloat16() -> bool:
+    import torch
+
+    return torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()
 
 
 def load(name: str = "default", weights: str | Path | None = None, *, task: str = "track", **options: Any):
@@ -118,7 +125,7 @@ def load(name: str = "default", weights: str | Path | None = None, *, task: str 
     state = None if weights is None else read_state(weights)
     if name == "default":
         name = state and model_in(weights, state)
-        name = name or next((n for n in _DEFAULTS[task] if n in MODELS), _DEFAULTS[task][0])
+        name = name or resolve("default", task)
     if name not in MODELS:
         raise UnknownNameError("model", name, MODELS)
     if state is None:
