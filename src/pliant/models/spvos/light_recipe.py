@@ -43,7 +43,8 @@ class LightRecipe(SmallRecipe):
 
     def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
         own, rest = imitating_parameters(network)
-        return [{"params": own, "scale": 3.0}, {"params": rest, "scale": 3.0}]  # imitation bears larger steps than clips
+        # Imitation bears larger steps than clips; ``schedule`` takes them back.
+        return [{"params": own, "scale": 3.0}, {"params": rest, "scale": 3.0}]
 
     def sample(self, step: int, index: int, progress: float) -> dict[str, Any]:
         if progress > self.imitation:
