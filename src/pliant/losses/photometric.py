@@ -20,10 +20,12 @@ __all__ = [
     "ColourLoss",
     "colour_loss",
     "consistency",
+    "copied_by_similarity",
     "cycle_error",
     "edge_aware_smoothness",
     "in_view",
     "masked_mean",
+    "neighbourhoods",
     "soft_bins",
     "structure_loss",
 ]
@@ -74,6 +76,29 @@ def colour_loss(
     if weights is not None:
         loss = loss * weights[:, :, None, None]
     return loss.sum(1, keepdim=True)
+
+
+def copied_by_similarity(
+    target: Tensor, reference: Tensor, values: Tensor, places: Tensor, temperature: float = 0.07
+) -> Tensor:
+    """What the reference holds where it looks alike: at each place the mean of ``values`` over the whole reference,
+    weighted by the softmax of cosine similarity / temperature.
+
+    target, reference: embeddings [N, C, h, w]. values: [N, V, h, w], of the reference. places: [N, P], row-major
+    indices into the target. Returns [N, P, V], float32.
+    """
+    places = places[:, None].expand(-1, target.shape[1], -1)
+    queries = F.normalize(target.float(), dim=1).flatten(2).gather(2, places) / temperature  # [N, C, P]
+    keys = F.normalize(reference.float(), dim=1).flatten(2)
+    weights = (queries.transpose(1, 2) @ keys).softmax(-1)  # [N, P, h w]
+    return weights @ values.flatten(2).transpose(1, 2)
+
+
+def neighbourhoods(colours: Tensor, dilation: int = 2) -> Tensor:
+    """Each position's colours and those of its eight neighbours at a distance of ``dilation``: [N, C, h, w] to
+    [N, 9 C, h, w], borders repeated."""
+    padded = F.pad(colours, (dilation,) * 4, mode="replicate")
+    return F.unfold(padded, 3, dilation=dilation).unflatten(2, colours.shape[-2:])
 
 
 def soft_bins(colours: Tensor) -> Tensor:

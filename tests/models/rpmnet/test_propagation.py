@@ -46,7 +46,16 @@ def test_it_is_a_track_network():
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"resolution": "table"}, {"sharpen": True}, {"anchor": True}, {"iterations": 2}, {"colour": "rgb"}],
+    [
+        {},
+        {"resolution": "table"},
+        {"sharpen": True},
+        {"anchor": True},
+        {"iterations": 2},
+        {"references": 2},
+        {"references": 2, "edges": True},
+        {"colour": "rgb"},
+    ],
     ids=str,
 )
 def test_one_hot_masks_stay_in_0_to_1_and_sum_to_1(options: dict):
@@ -128,9 +137,11 @@ def test_memorizing_another_frame_goes_on_from_there():
     assert torch.equal(net.step(state, frames[2]), net.step(fresh, frames[2]))
 
 
-@pytest.mark.parametrize("resolution", ["full", "table"])
-def test_memorizing_its_own_answer_changes_nothing(resolution: str):
-    net, frames = network(resolution=resolution), images(3)
+@pytest.mark.parametrize(
+    "options", [{}, {"resolution": "table"}, {"references": 2}, {"references": 2, "edges": True}], ids=str
+)
+def test_memorizing_its_own_answer_changes_nothing(options: dict):
+    net, frames = network(**options), images(3)
     state = net.start(frames[0], one_hot(2))
     answer = net.step(state, frames[1])
     untouched = copy.deepcopy(state)
@@ -138,9 +149,9 @@ def test_memorizing_its_own_answer_changes_nothing(resolution: str):
     assert torch.equal(net.step(state, frames[2]), net.step(untouched, frames[2]))
 
 
-@pytest.mark.parametrize("anchor", [False, True])
-def test_a_forgotten_object_becomes_background(anchor: bool):
-    net, frames, masks = network(anchor=anchor), images(2), one_hot(3)
+@pytest.mark.parametrize("options", [{}, {"anchor": True}, {"references": 2}], ids=str)
+def test_a_forgotten_object_becomes_background(options: dict):
+    net, frames, masks = network(**options), images(2), one_hot(3)
     state, without = net.start(frames[0], masks), net.start(frames[0], masks[[0, 2]])
     net.forget(state, 1)
     torch.testing.assert_close(net.step(state, frames[1]), net.step(without, frames[1]))
@@ -188,8 +199,9 @@ def test_online_update_changes_the_stream_and_not_the_network():
     assert all(torch.equal(value, again.fitted[name]) for name, value in state.fitted.items())
 
 
-def test_a_state_can_be_saved_and_goes_on_the_same(tmp_path: Path):
-    net, frames = network(anchor=True, online_update=1), images(3, (64, 64))
+@pytest.mark.parametrize("options", [{"anchor": True, "online_update": 1}, {"references": 2}], ids=str)
+def test_a_state_can_be_saved_and_goes_on_the_same(tmp_path: Path, options: dict):
+    net, frames = network(**options), images(3, (64, 64))
     state = net.start(frames[0], one_hot(2, (64, 64)))
     net.step(state, frames[1])
     save_snapshot(tmp_path / "state.pt", state, {})

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from pliant.datasets.unlabelled import Footage
 from pliant.models.rpmnet import RPMNet, colour
 from pliant.models.rpmnet.presets import Preset
-from pliant.models.rpmnet.recipe import Recipe, Terms, change_light, hide_channels, photometric_terms
+from pliant.models.rpmnet.recipe import Recipe, Terms, change_light, hide_channels, photometric_terms, similarity_term
 from pliant.ops import warp
 
 
@@ -40,6 +40,23 @@ def test_a_sample_is_a_function_of_step_and_index(frames: Footage):
     assert sample["target"].shape == (3, 64, 64) and sample["target"].dtype == np.uint8
     assert all(np.array_equal(sample[key], again[key]) for key in sample)
     assert not np.array_equal(sample["light"], other["light"])
+
+
+def test_crops_of_a_pair_differ_by_the_shift_that_is_told(tmp_path: Path):
+    """A still picture: what the target shows at a cell the reference shows ``shift`` cells further on."""
+    still = cv2.resize(np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8), (96, 72))
+    for t in range(2):
+        cv2.imwrite(str(tmp_path / f"{t}.png"), still)
+    recipe = Recipe(Footage([tmp_path], 72, cache=tmp_path / "cache"), size=48, play=24)
+    seen = set()
+    for index in range(6):
+        sample = recipe.sample(0, index, 0.0)
+        dy, dx = (int(4 * cells) for cells in sample["shift"])
+        target = sample["target"][:, max(0, -dy) : 48 - max(0, dy), max(0, -dx) : 48 - max(0, dx)]
+        reference = sample["reference"][:, max(0, dy) : 48 + min(0, dy), max(0, dx) : 48 + min(0, dx)]
+        assert np.array_equal(target, reference)
+        seen.add((dy, dx))
+    assert len(seen) > 3
 
 
 def test_channels_are_hidden_as_often_as_said():
@@ -68,6 +85,16 @@ def test_identical_frames_without_motion_cost_nothing():
         assert all(value.abs() < 2e-3 for value in terms.values()), terms
 
 
+def test_colours_are_copied_best_by_embeddings_that_tell_places_apart():
+    colours = colour.from_rgb(torch.rand(1, 3, 12, 12), "lab")
+    telling = F.normalize(torch.randn(1, 32, 12, 12), dim=1)
+    visible, weights = torch.ones(1, 1, 12, 12), torch.ones(1, 3)
+    good = similarity_term(colours, colours, (telling, telling), weights, visible)
+    blind = similarity_term(colours, colours, (torch.ones_like(telling),) * 2, weights, visible)
+    assert good < 0.05 * blind
+    assert similarity_term(colours, colours, (telling, telling), weights, 0 * visible) == 0
+
+
 def test_the_true_motion_costs_less_than_none():
     reference = F.interpolate(torch.rand(1, 3, 6, 6), size=(24, 24), mode="bicubic").clamp(0, 1)
     reference = colour.from_rgb(reference, "lab")
@@ -86,7 +113,7 @@ def test_every_loss_reaches_every_parameter(frames: Footage, kind: str, space: s
     torch.manual_seed(0)
     network = recipe.build()
     losses = recipe.loss(network, batch_of(recipe), 0.5)
-    assert set(losses) == {"loss", "colour", "structure", "smoothness", "cycle", "motion"}
+    assert set(losses) == {"loss", "colour", "structure", "smoothness", "cycle", "similarity", "motion"}
     losses["loss"].backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
@@ -143,7 +170,7 @@ def test_it_learns_to_find_the_shift_of_a_random_texture():
     assert error_of_shifts(network, torch.Generator().manual_seed(1)) > 2
     network.train()
     optimiser = torch.optim.AdamW(recipe.parameter_groups(network), fused=True)
-    steps, neutral = 500, {"seen": torch.ones(4, 3), "light": torch.zeros(4, 2, 2)}
+    steps, neutral = 500, {"seen": torch.ones(4, 3), "light": torch.zeros(4, 2, 2), "shift": torch.zeros(4, 2)}
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = 1e-3 * min(1, (step + 1) / 30) * 0.5 * (1 + math.cos(math.pi * step / steps))

@@ -174,16 +174,27 @@ class RPMNet(nn.Module):
         self.embedding = Embedding(self.preset.backbone, self.preset.stem)
         self.matching = Matching(self.preset.matching, self.preset.layers, self.preset.dilation)
 
-    def forward(self, target: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, target: Tensor, reference: Tensor, *, shift: Tensor | None = None, with_embeddings: bool = False
+    ) -> tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor, Tensor]:
         """Offsets from target to reference and back, each [N, 2, ceil(H/4), ceil(W/4)], float32.
 
         target, reference: [N, 3, H, W], scaled colours (``colour.from_rgb``), hidden channels at 0. Both pass
-        the embedding as one batch, so that batch norm sees the statistics of both.
+        the embedding as one batch, so that batch norm sees the statistics of both. with_embeddings: return those of
+        target and reference as well, [N, 32, ceil(H/4), ceil(W/4)]. shift: [N, 2], offsets in cells that are known
+        already (of crops taken at different places); only what remains is matched.
         """
         if target.shape != reference.shape:
             raise ValueError(f"target {tuple(target.shape)} and reference {tuple(reference.shape)}: expected one shape")
         first, second = self.embedding(torch.cat((target, reference))).chunk(2)
-        return self.match(first, second), self.match(second, first)
+        if shift is None:
+            offsets = self.match(first, second), self.match(second, first)
+        else:
+            known = shift[:, :, None, None].expand(-1, -1, *first.shape[-2:])
+            with torch.autocast(target.device.type, enabled=False):
+                moved = ops.warp(_single(second), known), ops.warp(_single(first), -known)
+            offsets = known + self.match(first, moved[0]), self.match(second, moved[1]) - known
+        return (*offsets, first, second) if with_embeddings else offsets
 
     def embed(self, image: Tensor) -> Tensor:
         """The embedding [N, 32, ceil(H/4), ceil(W/4)] of normalised images [N, 3, H, W]."""

@@ -28,6 +28,10 @@ class Preset:
     resolution: Literal["full", "table"] = "full"
     sharpen: bool = False  # carry p^2 / sum p^2 on: keeps bilinear blur from eating thin objects; ours
     anchor: bool = False  # also match with the annotated frames, against drift; ours
+    # How many recent frames are looked at beside the annotated ones; 0: only the last, as the supplement has it; ours
+    references: int = 0
+    reach: int = 3  # how far around the expected place, in cells of H/4; with references
+    edges: bool = False  # answers follow the edges of the image; with references or resolution "table"; ours
     online_update: int = 0  # steps of fitting the matching module to the first frame; ours
 
 

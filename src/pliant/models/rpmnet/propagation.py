@@ -4,7 +4,7 @@ memory.
 The supplement says that the mask of t-1 is warped by the offsets between the embeddings of t and t-1. The
 rest is ours: the background takes what comes from outside the image, so that the maps sum to 1 exactly; masks
 are warped at full size (at H/4, as the table has it, with ``resolution="table"``); annotated frames can serve
-as anchors against drift.
+as anchors against drift, or with recent ones as ``references``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pliant import ops
+from pliant.models.rpmnet.edges import enlarge_along_edges
 from pliant.models.rpmnet.online_update import fit_matching
+from pliant.models.rpmnet.references import Reference, blend, coarse_offset, refresh
 
 if TYPE_CHECKING:
     from pliant.models.rpmnet.network import RPMNet
@@ -41,14 +43,17 @@ class PropagationState:
 
     image: Tensor  # [1, 3, H, W], the frame that `embedding` belongs to
     embedding: Tensor  # [1, 32, h, w]
-    maps: Tensor  # [K + 1, H, W], or [K + 1, h, w] with resolution "table"; float32, sum 1
+    maps: Tensor  # [K + 1, H, W], or [K + 1, h, w] with resolution "table" or references; float32, sum 1
+    shown: Tensor  # [K + 1, H, W], what was answered
     anchors: list[Anchor] = field(default_factory=list)
+    references: list[Reference] = field(default_factory=list)  # the newest last, which is of `image`
     fitted: dict[str, Tensor] | None = None  # parameters of the matching module, by online update
 
     def nbytes(self) -> int:
         """Bytes of all tensors held."""
-        tensors = [self.image, self.embedding, self.maps]
+        tensors = [self.image, self.embedding, self.maps, self.shown]
         tensors += [tensor for anchor in self.anchors for tensor in (anchor.embedding, anchor.maps)]
+        tensors += [part for each in self.references for part in (each.embedding, each.maps, each.offset)]
         tensors += list((self.fitted or {}).values())
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
@@ -61,7 +66,7 @@ def start(network: RPMNet, image: Tensor, masks: Tensor) -> PropagationState:
     masks = masks.float().clamp(0, 1)
     total = masks.sum(0, keepdim=True)
     probabilities = torch.cat((1 - total.clamp_max(1), masks / total.clamp_min(1)))  # overlaps are shared out
-    state = PropagationState(image, network.embed(image), probabilities)
+    state = PropagationState(image, network.embed(image), probabilities, probabilities)
     memorize(network, state, image, probabilities, permanent=True)
     return state
 
@@ -73,15 +78,21 @@ def step(network: RPMNet, state: PropagationState, image: Tensor) -> Tensor:
         raise ValueError(f"image {tuple(image.shape)}: this stream started with {tuple(state.image.shape)}")
     embedding = network.embed(image)
     with torch.autocast(image.device.type, enabled=False):  # maps and offsets stay in float32
-        offset = network.match(embedding, state.embedding, state.fitted)
-        maps = _warp_maps(state.maps, offset)
-        for anchor in state.anchors:
-            maps = _join_anchor(network, state, anchor, embedding, maps)
-    if network.preset.sharpen:
-        maps = maps.square()
-        maps = maps / maps.sum(0)
-    state.image, state.embedding, state.maps = image, embedding, maps
-    return _full_size(maps, image)
+        if network.preset.references:
+            maps = _from_references(network, state, embedding)
+        else:
+            offset = network.match(embedding, state.embedding, state.fitted)
+            maps = _warp_maps(state.maps, offset)
+            for anchor in state.anchors:
+                maps = _join_anchor(network, state, anchor, embedding, maps)
+        if network.preset.sharpen:
+            maps = maps.square()
+            maps = maps / maps.sum(0)
+    enlarge = enlarge_along_edges if network.preset.edges else _full_size
+    state.image, state.embedding, state.maps, state.shown = image, embedding, maps, enlarge(maps, image)
+    if network.preset.references:
+        _refer(network, state, permanent=False)
+    return state.shown
 
 
 def memorize(
@@ -94,14 +105,20 @@ def memorize(
     if len(probabilities) < len(state.maps):
         raise ValueError(f"probabilities of {len(probabilities) - 1} objects: the state has {len(state.maps) - 1}")
     known = torch.equal(image, state.image)
-    if known and not permanent and torch.equal(_full_size(state.maps, image), probabilities):
+    if known and not permanent and torch.equal(state.shown, probabilities):
         return  # its own answer: what is carried is that answer before it was enlarged
-    if not known:
+    if not known and network.preset.references:
+        step(network, state, image)  # for the way from here to the references
+    elif not known:
         state.image, state.embedding = image, network.embed(image)
     maps = probabilities.float()
-    if network.preset.resolution == "table":
+    state.shown = maps
+    if network.preset.resolution == "table" or network.preset.references:
         maps = F.adaptive_avg_pool2d(maps, state.embedding.shape[-2:])
     state.maps = maps
+    if network.preset.references:
+        state.references = state.references[:-1]  # of the same frame, before it was corrected
+        _refer(network, state, permanent)
     if permanent and network.preset.anchor:
         state.anchors.append(Anchor(state.embedding, maps))
     if permanent and network.preset.online_update:
@@ -112,10 +129,10 @@ def forget(state: PropagationState, index: int) -> None:
     """See ``RPMNet.forget``."""
     if not 0 <= index < len(state.maps) - 1:
         raise ValueError(f"object {index}: the state has {len(state.maps) - 1}")
-    state.maps = _without(state.maps, index)
-    for anchor in state.anchors:
-        if index < len(anchor.maps) - 1:
-            anchor.maps = _without(anchor.maps, index)
+    state.maps, state.shown = _without(state.maps, index), _without(state.shown, index)
+    for kept in (*state.anchors, *state.references):
+        if index < len(kept.maps) - 1:
+            kept.maps = _without(kept.maps, index)
 
 
 def enlarge_offsets(offset: Tensor, size: tuple[int, int]) -> Tensor:
@@ -151,6 +168,22 @@ def _join_anchor(network: RPMNet, state: PropagationState, anchor: Anchor, embed
     weight = weight[0] * (1 - maps[known:].sum(0, keepdim=True)).clamp(0, 1)
     anchored = _warp_maps(anchor.maps, there)
     return torch.cat(((1 - weight) * maps[:known] + weight * anchored, (1 - weight) * maps[known:]))
+
+
+def _from_references(network: RPMNet, state: PropagationState, embedding: Tensor) -> Tensor:
+    """Maps of the next frame from all references, around where the last frame's content went."""
+    query = F.normalize(embedding.float(), dim=1)
+    motion = network.match(embedding, state.embedding, state.fitted)
+    motion = coarse_offset(query, state.references[-1].embedding, motion)
+    motion = motion + network.match(embedding, ops.warp(state.embedding, motion), state.fitted)
+    return blend(query, state.references, motion, network.preset.reach)
+
+
+def _refer(network: RPMNet, state: PropagationState, permanent: bool) -> None:
+    """The last frame, as the state has it, becomes a reference."""
+    here = state.embedding.float().new_zeros(1, 2, *state.embedding.shape[-2:])
+    reference = Reference(F.normalize(state.embedding.float(), dim=1), state.maps, here, permanent)
+    state.references = refresh(state.references, reference, network.preset.references)
 
 
 def _full_size(maps: Tensor, image: Tensor) -> Tensor:

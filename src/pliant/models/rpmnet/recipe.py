@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Recipe", "Terms", "change_light", "from_sources", "hide_channels", "photometric_terms"]
 
+_PLACES = 96  # of each target that are copied by similarity
+_HUBER = 0.05  # as the colour loss has it
 _LEVELS = (1.0, 0.5, 0.25)  # weights of the loss at H/4, H/8, H/16: a bilinear sample sees one cell only
 
 
@@ -47,6 +49,7 @@ class Terms:
     structure: float = 0.25
     smoothness: float = 0.05
     cycle: float = 0.0
+    similarity: float = 1.0
     hide_one: float = 0.5  # probability of hiding one of the colour channels from the network
     hide_both: float = 0.25
     light: float = 0.2  # largest change of brightness and of contrast, drawn for each frame
@@ -64,6 +67,25 @@ def hide_channels(terms: Terms, random: np.random.Generator) -> np.ndarray:
     elif draw < terms.hide_one + terms.hide_both:
         seen[1:] = 0
     return seen
+
+
+def similarity_term(
+    target: Tensor, reference: Tensor, embeddings: tuple[Tensor, Tensor], weights: Tensor, visible: Tensor
+) -> Tensor:
+    """How well colours around a position are copied from wherever the reference's embedding is alike, a scalar.
+
+    target, reference: true scaled colours [N, 3, h, w]; embeddings: theirs, [N, 32, h, w]; weights: [N, 3], what each
+    channel counts; visible: [N, 1, h, w], 1 where the reference shows it too. Compared with 3x3 colours of the
+    neighbourhood, so that not every place of one colour is as good, at ``_PLACES`` random places of each target.
+    """
+    count = target.shape[-2] * target.shape[-1]
+    places = torch.rand(len(target), count, device=target.device).argsort(1)[:, :_PLACES]
+    copied = photometric.copied_by_similarity(*embeddings, photometric.neighbourhoods(reference), places)
+    true = photometric.neighbourhoods(target).flatten(2)
+    true = true.gather(2, places[:, None].expand(-1, true.shape[1], -1)).transpose(1, 2)
+    error = F.huber_loss(copied, true, reduction="none", delta=_HUBER) / _HUBER  # [N, P, 27], a channel's 9 on end
+    error = (error * weights.repeat_interleave(9, 1)[:, None]).unflatten(2, (3, 9)).mean(3).sum(2)
+    return photometric.masked_mean(error, visible.flatten(1).gather(1, places))
 
 
 def change_light(rgb: Tensor, light: Tensor) -> Tensor:
@@ -127,7 +149,8 @@ class Recipe:
 
     footage: the clips. pictures: a file of ``pack_pictures``, whose pictures are set in motion. synthetic: share of the
     samples from the latter where both are given. initial: weights of an RPM-Net to go on from. size: side of the crops
-    in pixels. max_gap: see ``FramePairs``.
+    in pixels. play: how far apart the crops of a pair may be, in pixels: with both at one place the embedding learns
+    where in the crop it is, which padding tells, instead of what is there. max_gap: see ``FramePairs``.
     """
 
     footage: Footage | None
@@ -136,7 +159,8 @@ class Recipe:
     preset: Preset = field(default_factory=Preset)
     terms: Terms = field(default_factory=Terms)
     initial: Path | None = None
-    size: int = 192
+    size: int = 160
+    play: int = 48
     max_gap: int = 3
     seed: int = 0
     name: str = "rpmnet"
@@ -157,24 +181,30 @@ class Recipe:
         ]
 
     def sample(self, step: int, index: int, progress: float) -> dict[str, np.ndarray]:
-        """One pair: target, reference, uint8 [3, size, size]; seen [3], which channels the network may see;
-        light [2, 2], changes of brightness and contrast of target and reference.
+        """One pair: target, reference, uint8 [3, size, size]; shift [2], how many cells later the target's crop begins;
+        seen [3], which channels the network may see; light [2, 2], changes of brightness and contrast of target and
+        reference.
         """
         random = np.random.default_rng((self.seed, step, index))
         synthetic = random.random() < (self.synthetic if self.footage is not None else 1.0)
         if self.pictures is not None and synthetic:
             pair = self._set_in_motion(random, progress)
         else:
-            pair = FramePairs(self.footage, self.size, self.max_gap).draw(random, progress)
-        target, reference = (np.ascontiguousarray(image.transpose(2, 0, 1)) for image in pair)
+            pair = FramePairs(self.footage, self.size + self.play, self.max_gap).draw(random, progress)
+        places = 4 * random.integers(0, self.play // 4 + 1, (2, 2))
+        target, reference = (
+            np.ascontiguousarray(image[top : top + self.size, left : left + self.size].transpose(2, 0, 1))
+            for image, (top, left) in zip(pair, places)
+        )
+        shift = ((places[0] - places[1]) / 4).astype(np.float32)
         seen = hide_channels(self.terms, random)
         light = random.uniform(-self.terms.light, self.terms.light, (2, 2)).astype(np.float32)
-        return {"target": target, "reference": reference, "seen": seen, "light": light}
+        return {"target": target, "reference": reference, "shift": shift, "seen": seen, "light": light}
 
     def _set_in_motion(self, random: np.random.Generator, progress: float) -> tuple[np.ndarray, np.ndarray]:
         """Two frames of a synthetic clip; its masks are not looked at. Slow in the first third."""
         speed = 0.4 if progress < 1 / 3 else 0.8
-        clips = SyntheticClips(self._store, self.seed, (self.size, self.size), 2, speed)
+        clips = SyntheticClips(self._store, self.seed, (self.size + self.play,) * 2, 2, speed)
         frames = clips[int(random.integers(2**31))].frames
         return frames[1], frames[0]
 
@@ -196,16 +226,19 @@ class Recipe:
                 colours = colour.from_rgb(change_light(rgb, batch["light"][:, number]), space)
                 inputs.append(_show(colours, batch["seen"]))
                 truth.append(reduce(colour.from_rgb(rgb, space)))
-        there, back = network(*inputs)
+        there, back, *embeddings = network(*inputs, shift=batch["shift"], with_embeddings=True)
         weights = 1 - (1 - self.terms.kept_channels) * batch["seen"]
         with plain:
             first = photometric_terms(*truth, there, back, weights, self.terms, progress)
             second = photometric_terms(*reversed(truth), back, there, weights, self.terms, progress)
+            seen = [photometric.in_view(offset.detach()) for offset in (there, back)]
+            first["similarity"] = similarity_term(*truth, embeddings, weights, seen[0])
+            second["similarity"] = similarity_term(*reversed(truth), embeddings[::-1], weights, seen[1])
         terms = {name: (first[name] + second[name]) / 2 for name in first}
         total = terms["colour"]
-        for name in ("structure", "smoothness", "cycle"):
+        for name in ("structure", "smoothness", "cycle", "similarity"):
             total = total + getattr(self.terms, name) * terms[name]
-        motion = there.detach().square().sum(1).sqrt().mean()
+        motion = (there.detach() - batch["shift"][:, :, None, None]).square().sum(1).sqrt().mean()
         return {"loss": total, **{name: value.detach() for name, value in terms.items()}, "motion": motion}
 
 
@@ -218,7 +251,7 @@ def from_sources(sources: Sources) -> Recipe:
     recipe = Recipe(None, initial=sources.initial, seed=sources.seed)
     footage, pictures = None, None
     if sources.videos:
-        footage = Footage(sources.videos, recipe.size * 9 // 8, sources.cache / "frames")
+        footage = Footage(sources.videos, (recipe.size + recipe.play) * 26 // 25, sources.cache / "frames")
     if sources.photos:
         pictures = pack_pictures(
             sources.cache / "pictures.bin",
