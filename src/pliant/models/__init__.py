@@ -28,7 +28,7 @@ class Model:
 
 
 MODELS: dict[str, Model] = {
-    "rpmnet": Model("rpmnet", "track", None, "RPM-Net: matching learnt from video without labels"),
+    "rpmnet": Model("rpmnet", "track", "rpmnet.safetensors", "RPM-Net: matching learnt from video without labels"),
     "spvos_small": Model(
         "spvos", "track", "spvos_small.safetensors", "dense memory matching sized for CPUs", "real time"
     ),

@@ -18,7 +18,7 @@ from pliant.models.rpmnet.propagation import enlarge_offsets
 def network(still: bool = False, **options) -> rpmnet.RPMNet:
     """Random weights with offsets of some cells; ``still``: all offsets are zero."""
     torch.manual_seed(3)
-    net = rpmnet.build(**options).eval()
+    net = rpmnet.build("rpmnet_r18_deformable", **options).eval()
     torch.nn.init.normal_(net.matching.layers[-1].deform_conv.weight, std=0 if still else 0.1)
     return net
 

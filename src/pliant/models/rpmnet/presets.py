@@ -59,9 +59,9 @@ PAPER: dict[str, tuple[tuple[float, float], ...]] = {
     "dilated9": ((29.1, 30.5), (28.1, 30.1), (29.5, 31.5), (29.7, 31.1)),
 }
 
-# "rpmnet" is the first cell, ResNet-18 with deformable matching; the others are called rpmnet_r50_dilated6
-# and so on.
-PRESETS: dict[str, Preset] = {"rpmnet": Preset()} | {
+# "rpmnet" has the weights of the first cell, ResNet-18 with deformable matching, and carries masks our way; the cells
+# themselves are called rpmnet_r50_dilated6 and so on, and carry them as the supplement has it.
+PRESETS: dict[str, Preset] = {"rpmnet": Preset(references=2, edges=True)} | {
     f"rpmnet_r{backbone}_{row}": Preset(backbone, matching, layers, dilation)
     for row, (matching, layers, dilation) in _ROWS.items()
     for backbone in BACKBONES

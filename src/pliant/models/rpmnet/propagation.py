@@ -19,12 +19,15 @@ from torch import Tensor
 from pliant import ops
 from pliant.models.rpmnet.edges import enlarge_along_edges
 from pliant.models.rpmnet.online_update import fit_matching
-from pliant.models.rpmnet.references import Reference, blend, coarse_offset, refresh
+from pliant.models.rpmnet.references import Reference, around, blend, coarse_offset, refresh
 
 if TYPE_CHECKING:
     from pliant.models.rpmnet.network import RPMNet
 
 __all__ = ["Anchor", "PropagationState", "enlarge_offsets", "forget", "memorize", "start", "step"]
+
+
+_SEARCHED = 24  # cells around the objects in which motion is looked for
 
 
 @dataclass(slots=True)
@@ -171,11 +174,20 @@ def _join_anchor(network: RPMNet, state: PropagationState, anchor: Anchor, embed
 
 
 def _from_references(network: RPMNet, state: PropagationState, embedding: Tensor) -> Tensor:
-    """Maps of the next frame from all references, around where the last frame's content went."""
-    query = F.normalize(embedding.float(), dim=1)
-    motion = network.match(embedding, state.embedding, state.fitted)
-    motion = coarse_offset(query, state.references[-1].embedding, motion)
-    motion = motion + network.match(embedding, ops.warp(state.embedding, motion), state.fitted)
+    """Maps of the next frame from all references, around where the last frame's content went.
+
+    Motion is looked for around the objects only: first by likeness, to about a cell, then what remains by the matching
+    module.
+    """
+    embedding, before = embedding.float(), state.embedding.float()
+    query = F.normalize(embedding, dim=1)
+    motion = embedding.new_zeros(1, 2, *embedding.shape[-2:])
+    box = around(1 - state.maps[0], _SEARCHED)
+    if box is not None:
+        box = (slice(None), *box)
+        near = coarse_offset(query[box], state.references[-1].embedding[box])
+        rest = network.match(embedding[box], ops.warp(before[box], near), state.fitted)
+        motion[box] = near + rest
     return blend(query, state.references, motion, network.preset.reach)
 
 

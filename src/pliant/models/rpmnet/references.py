@@ -15,9 +15,9 @@ from torch import Tensor
 
 from pliant import ops
 
-__all__ = ["Reference", "blend", "coarse_offset", "compose", "from_nearby", "refresh"]
+__all__ = ["Reference", "around", "blend", "coarse_offset", "compose", "from_nearby", "refresh"]
 
-_TEMPERATURE = 0.05
+_TEMPERATURE = 0.03
 _COARSE_REACH = 8  # cells of H/8
 _FAINT = 1e-6  # a sum of weights below it means that nothing alike was found
 
@@ -54,9 +54,7 @@ def _shifted(padded: Tensor, step: tuple[int, int], reach: int, size: tuple[int,
     return padded[..., top : top + size[0], left : left + size[1]]
 
 
-def from_nearby(
-    query: Tensor, keys: Tensor, values: Tensor, reach: int
-) -> tuple[Tensor, Tensor]:
+def from_nearby(query: Tensor, keys: Tensor, values: Tensor, reach: int) -> tuple[Tensor, Tensor]:
     """For each position the weighted sum of the references' values around it, and the sum of the weights; a weight is
     exp((cosine - 1) / ``_TEMPERATURE``).
 
@@ -76,28 +74,25 @@ def from_nearby(
     return total, weights
 
 
-def coarse_offset(query: Tensor, key: Tensor, offset: Tensor) -> Tensor:
-    """Offsets [1, 2, h, w] improved by looking around them at half the resolution, ``_COARSE_REACH`` cells there.
+def coarse_offset(query: Tensor, key: Tensor) -> Tensor:
+    """Offsets [1, 2, h, w] to about a cell: where a patch looks most alike at half the resolution, at most
+    ``_COARSE_REACH`` cells there away, and of equals rather the nearer.
 
-    query, key: embeddings [1, C, h, w] of unit length; offset: where ``key`` is believed to be, from ``query``.
+    query, key: embeddings [1, C, h, w] of unit length.
     """
     small_query, small_key = (F.normalize(F.avg_pool2d(x, 2, ceil_mode=True), dim=1) for x in (query, key))
-    small = F.avg_pool2d(offset, 2, ceil_mode=True) / 2
-    warped = ops.warp(small_key, small)
-    size, reach = tuple(small.shape[-2:]), _COARSE_REACH
-    padded = F.pad(warped, (reach,) * 4)
-    best = small.new_full((1, 1, *size), -1.0)
-    where = torch.zeros_like(small)
+    size, reach = tuple(small_query.shape[-2:]), _COARSE_REACH
+    padded = F.pad(small_key, (reach,) * 4)
+    best = query.new_full((1, 1, *size), -1.0)
+    found = query.new_zeros(1, 2, *size)
     for step in windows(reach):
         cosine = (small_query * _shifted(padded, step, reach, size)).sum(1, keepdim=True)
-        cosine = F.avg_pool2d(cosine, 3, 1, padding=1)  # a patch of it, not one cell
-        cosine -= 0.002 * (abs(step[0]) + abs(step[1]))  # rather the nearer of equals
+        cosine = F.avg_pool2d(cosine, 3, 1, padding=1) - 0.002 * (abs(step[0]) + abs(step[1]))
         better = cosine > best
         best = torch.where(better, cosine, best)
-        where = torch.where(better, where.new_tensor(step).reshape(1, 2, 1, 1), where)
-    found = compose(where, small)
-    found = _median(found)
-    return F.interpolate(2 * found, size=tuple(query.shape[-2:]), mode="bilinear", align_corners=False)
+        found = torch.where(better, found.new_tensor(step).reshape(1, 2, 1, 1), found)
+    large = F.interpolate(2 * _median(found), scale_factor=2, mode="bilinear", align_corners=False)
+    return large[..., : query.shape[-2], : query.shape[-1]]
 
 
 def _median(offset: Tensor) -> Tensor:
@@ -118,7 +113,7 @@ def blend(query: Tensor, references: list[Reference], motion: Tensor, reach: int
     newest = references[-1]
     maps = ops.warp(newest.maps[None], newest.offset)[0]
     maps[0] += 1 - maps.sum(0)  # what comes from outside the picture
-    box = _around(1 - maps[0], 2 * reach)
+    box = around(1 - maps[0], 2 * reach)
     if box is None:
         return maps
     objects, channels = len(maps), query.shape[1]
@@ -152,7 +147,7 @@ def refresh(references: list[Reference], newest: Reference, recent: int) -> list
     return [reference for reference in references if not any(reference is gone for gone in dropped)] + [newest]
 
 
-def _around(objects: Tensor, margin: int) -> tuple[slice, slice, slice] | None:
+def around(objects: Tensor, margin: int) -> tuple[slice, slice, slice] | None:
     """The part of [C, h, w] around where ``objects`` [h, w] is above 0.02, with a margin; None: nowhere."""
     there = objects > 0.02
     if not there.any():
