@@ -61,7 +61,7 @@ PAPER: dict[str, tuple[tuple[float, float], ...]] = {
 
 # "rpmnet" has the weights of the first cell, ResNet-18 with deformable matching, and carries masks our way; the cells
 # themselves are called rpmnet_r50_dilated6 and so on, and carry them as the supplement has it.
-PRESETS: dict[str, Preset] = {"rpmnet": Preset(references=2, edges=True)} | {
+PRESETS: dict[str, Preset] = {"rpmnet": Preset(references=6, edges=True)} | {
     f"rpmnet_r{backbone}_{row}": Preset(backbone, matching, layers, dilation)
     for row, (matching, layers, dilation) in _ROWS.items()
     for backbone in BACKBONES
