@@ -175,9 +175,16 @@ class GatedFrames:
         if residual is None:
             output = conv2d(conv, x, relu=relu)
         else:  # the addition writes over its residual, which is kept for the next frame
-            output = conv2d_add(conv, x, residual if torch.is_grad_enabled() else residual.clone(), relu=relu)
+            output = conv2d_add(conv, x, residual if torch.is_grad_enabled() else self._copy(name, residual), relu=relu)
         self.outputs[name] = output
         return output
+
+    def _copy(self, name: str, residual: Tensor) -> Tensor:
+        """A copy of ``residual`` in the memory of the layer's last output, which is not needed any more."""
+        place = self.outputs.get(name)
+        if place is None or place.shape != residual.shape or place.dtype != residual.dtype:
+            return residual.clone()
+        return place.copy_(residual)
 
     def _changed(self, name, conv, x, previous, policy, masks) -> Tensor:
         """Skip-Convolution: the previous output plus, where the gate says so, the convolution of what changed."""
