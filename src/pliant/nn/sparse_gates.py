@@ -139,5 +139,5 @@ class BinaryGate(_Gate):
         if self.noise:
             scores = scores + gumbel(scores) - gumbel(scores)
         soft = (scores / self.temperature).sigmoid()
-        hard = soft > 0.5
+        hard = soft >= 0.5  # as in evaluation: a tie is computed
         return hard, _StraightThrough.apply(hard.to(soft.dtype), soft)
