@@ -23,6 +23,14 @@ def network():
     return pliant.build("spvos_small").eval()
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """SIGINT as an interactive program has it; a shell's background jobs start with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def clip(tmp_path):
     folder = tmp_path / "clip"
