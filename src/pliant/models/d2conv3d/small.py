@@ -61,7 +61,11 @@ class SmallSegmenter(nn.Module):
         """Features of normalised frames [N, 3, H, W]: a tuple of [N, C, h, w], to be stacked along a new
         axis 1.
         """
-        f4, f8, f16 = self.encoder(images.contiguous(memory_format=torch.channels_last))
+        return self.project(self.encoder(images.contiguous(memory_format=torch.channels_last)))
+
+    def project(self, maps: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, ...]:
+        """What the decoder takes of the encoder's maps at 1/4, 1/8 and 1/16."""
+        f4, f8, f16 = maps
         features = [conv2d(self.skip4, f4), conv2d(self.skip8, f8), conv2d(self.skip16, f16)]
         if self.motion is not None:
             features.append(conv2d(self.key, f16))
