@@ -11,11 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pliant.models.backbones.frame_encoders import frame_encoder
 from pliant.models.d2conv3d.motion import MotionFeatures
 from pliant.models.d2conv3d.network import GlobalConvolution, RefinementModule
 from pliant.models.d2conv3d.presets import SmallPreset
-from pliant.models.spvos.light import LightKeyEncoder
-from pliant.models.spvos.small import KeyEncoder
 from pliant.nn.fused_conv import conv2d
 
 __all__ = ["SmallSegmenter"]
@@ -37,7 +36,7 @@ class SmallSegmenter(nn.Module):
         super().__init__()
         self.preset = preset
         w16, w8, w4 = preset.widths
-        self.encoder = LightKeyEncoder() if preset.encoder == "mobilenet_v2" else KeyEncoder(preset.blocks)
+        self.encoder = frame_encoder(preset.encoder, preset.blocks)
         c4, c8, c16 = self.encoder.channels
         self.key = nn.Conv2d(c16, preset.key_channels, 3, padding=1)  # as of the trackers, whose it can be
         self.skip16 = nn.Conv2d(c16, w16, 1)
