@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from pliant.datasets import davis
 from pliant.datasets.clip import Clip
 from pliant.datasets.clip_samplers import consecutive, following, window
+from pliant.datasets.natural_cutouts import SaliencyNetwork
 from pliant.datasets.pictures import PictureStore, pack_pictures
-from pliant.datasets.salient_pictures import SalientPictures
+from pliant.datasets.salient_pictures import SalientPictures, write_saliency
 from pliant.datasets.sources import Sources
 from pliant.datasets.synthetic import SyntheticClips
 from pliant.errors import DatasetError, WeightsError
@@ -33,7 +34,7 @@ from pliant.models.d2conv3d.small import SmallSegmenter
 from pliant.nn.steered_conv import SteeredConv
 from pliant.weights import fit_weights, read_state, read_weights
 
-__all__ = ["FolderRecipe", "Stage", "SyntheticRecipe", "from_folder", "small_from_sources"]
+__all__ = ["FolderRecipe", "Stage", "SyntheticRecipe", "from_folder", "plain_from_sources", "small_from_sources"]
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,10 @@ def _small_from(network: SmallSegmenter, initial: Path, name: str) -> SmallSegme
     if any(key.startswith("key_encoder.") for key in state):
         state = {key.removeprefix("key_"): value.float() for key, value in state.items()}
         taken = {key: value for key, value in state.items() if key.startswith(("encoder.", "key."))}
-        if network.load_state_dict(taken, strict=False).unexpected_keys:
+        own = network.state_dict()
+        if any(key not in own or own[key].shape != value.shape for key, value in taken.items()):
             raise WeightsError(f"{initial} is of a tracker with another key encoder than {name}.")
+        network.load_state_dict(taken, strict=False)
         return network
     for place, layer in network.named_modules():  # of the plain twin: a steered layer begins as its convolution
         if isinstance(layer, SteeredConv) and f"{place}.weight" in state:
@@ -93,14 +96,14 @@ def _normalised(frames: np.ndarray, network: Any) -> np.ndarray:
 class SyntheticRecipe:
     """Synthetic clips of packed ``pictures``; salient is what moves against the camera.
 
-    Where nothing does, it is what was placed there, and on pictures as they are what ``saliency`` says (a file
-    of ``write_saliency``): a share of ``looks`` of the clips. The loss is the Lovász hinge plus cross-entropy.
-    options: fields of the preset that are
-    other than there, such as ``{"steering": Steering("deform", "tyx")}``, to hold the rows of Table 1
-    against each other.
+    Where nothing does, it is what was placed there; and a share of ``looks`` of the clips shows pictures as they
+    are, of which ``saliency`` (a file of ``write_saliency``) tells what its ``teacher`` sees in them. The loss is the
+    Lovász hinge plus cross-entropy. options: fields of the preset that are other than there, such as
+    ``{"steering": Steering("deform", "tyx")}``.
     """
 
     pictures: Path
+    teacher: Path | None = None
     saliency: Path | None = None
     looks: float = 0.4
     initial: Path | None = None
@@ -246,13 +249,13 @@ class FolderRecipe:
         return down // 2, down - down // 2, across // 2, across - across // 2
 
 
-def small_from_sources(sources: Sources) -> SyntheticRecipe | FolderRecipe:
-    """``salient_small`` on one's own clips where there are some, else on synthetic ones. Raises
-    ``InputError``.
+def small_from_sources(sources: Sources, name: str = "salient_small") -> SyntheticRecipe | FolderRecipe:
+    """``salient_small`` on one's own clips where there are some, else on synthetic ones, with U2-NetP's ONNX file as
+    the teacher of looks where it is given. Raises ``InputError``.
     """
     if sources.clips is not None:
         return FolderRecipe(
-            _annotated(sources.clips), sources.initial, sources.seed, "salient_small",
+            _annotated(sources.clips), sources.initial, sources.seed, name,
             batch_size=8, size=(272, 480), stride=16, flip=True,
         )  # fmt: skip
     sources.need("photos", "clips")
@@ -262,7 +265,16 @@ def small_from_sources(sources: Sources) -> SyntheticRecipe | FolderRecipe:
         cutouts=list(sources.cutouts),
         films=list(sources.films),
     )
-    return SyntheticRecipe(pictures, sources.initial, sources.seed)
+    saliency = None
+    if sources.teacher is not None:
+        network = SaliencyNetwork(sources.teacher)
+        saliency = write_saliency(PictureStore(pictures), network, sources.cache / "saliency.npz")
+    return SyntheticRecipe(pictures, sources.teacher, saliency, initial=sources.initial, seed=sources.seed, name=name)
+
+
+def plain_from_sources(sources: Sources) -> SyntheticRecipe | FolderRecipe:
+    """``salient_small_plain``, from which ``salient_small`` goes on, the same way."""
+    return small_from_sources(sources, "salient_small_plain")
 
 
 def from_folder(sources: Sources) -> FolderRecipe:
