@@ -12,7 +12,6 @@ from pliant.inference.datasets import track_dataset
 from pliant.inference.frames import prepare
 from pliant.models import resolve
 
-
 # J&F by the model cards.
 CARDS = {"spvos_small": 0.829, "spvos_light": 0.791}
 
