@@ -122,7 +122,9 @@ def test_an_interrupted_run_continues_to_the_same_result(material, result, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["clip.mp4", "-o", "x"], 2, "mark what to follow: --mask FILE, or --box"),
+        (["clip.mp4", "-o", "x"], 2, "mark what to follow: --mask FILE, --box x0,y0,x1,y1, or --auto."),
+        (["clip.mp4", "-o", "x", "--auto", "--mask", "m.png"], 2, "leave --mask and --box out"),
+        (["--source", "camera:0", "-o", "x", "--auto"], 2, "a live source does not allow: give CLIP."),
         (["--mask", "first.png", "-o", "x"], 2, "give one source"),
         (["clip.mp4", "--box", "1,2,3", "-o", "x"], 2, "expected x0,y0,x1,y1[@FRAME]"),
         (["nothing.mp4", "--mask", "first.png", "-o", "x"], 1, "nothing.mp4"),

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import nn
 
 import pliant
-from pliant.errors import WeightsError
-from pliant.inference.salient import SalientStream, first_labels, salient
+from pliant.errors import MaskError, WeightsError
+from pliant.inference.salient import SalientStream, first_labels, first_mask, salient
 from pliant.inference.salient_jobs import salient_to_folder
 from pliant.video import read
 
@@ -137,6 +137,18 @@ def test_the_first_mask_of_a_tracker():
     assert first_labels(list(frames), Brightness(), keep_largest=1).max() == 1
     with pytest.raises(ValueError, match="at least the first frame"):
         first_labels([], Brightness())
+
+
+def test_the_first_mask_of_a_source(folder, tmp_path):
+    clip = folder(12)
+    labels = first_mask(clip, Brightness(), start=4)
+    np.testing.assert_array_equal(labels, first_labels(list(pictures(12)[4:]), Brightness()))
+    assert labels[30, 20] == 1 and labels[30, 10] == 0
+    dark = tmp_path / "dark"
+    dark.mkdir()
+    Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(dark / "0.png")
+    with pytest.raises(MaskError, match="nothing salient in the first 1 frames of .*dark: mark what to follow"):
+        first_mask(dark, Brightness())
 
 
 def test_without_embedded_weights_it_says_what_to_pass(folder):

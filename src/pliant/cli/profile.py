@@ -14,7 +14,7 @@ _PARTS = {"Q": "query encoder", "M": "memory encoder", "D": "decoder", "-": "bet
 
 @click.command()
 @click.argument("model", default="default")
-@click.option("--weights", type=click.Path(), help="Weights file; without one that exists, random weights.")
+@click.option("--weights", type=click.Path(), help="Weights file instead of the embedded one, or random ones.")
 @click.option("--size", default=480, show_default=True, help="Short side in pixels at which the network looks.")
 @click.option("--objects", default=1, show_default=True, help="Objects followed at once.")
 @click.option("--frames", default=6, show_default=True, help="Frames averaged.")

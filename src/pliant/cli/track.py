@@ -35,6 +35,7 @@ class _Box(click.ParamType):
 @click.option("--source", help="A camera (camera:0) or stream address instead of CLIP.")
 @click.option("--mask", type=click.Path(), help="Mask image, RLE JSON, or folder of masks by frame.")
 @click.option("--box", "boxes", type=_Box(), multiple=True, help="Mark an object by a box; may be given again.")
+@click.option("--auto", is_flag=True, help="Follow what is salient at the start, nothing marked (`pliant salient`).")
 @click.option("-o", "--out", type=click.Path(), required=True, help="Folder for the results.")
 @click.option("--model", default="default", show_default=True, help="A name that `pliant models` lists.")
 @click.option("--weights", type=click.Path(), help="Weights file instead of the embedded one.")
@@ -54,6 +55,7 @@ def track(
     source: str | None,
     mask: str | None,
     boxes: tuple,
+    auto: bool,
     out: str,
     model: str,
     weights: str | None,
@@ -69,22 +71,30 @@ def track(
     as_json: bool,
     quietness: Quietness,
 ) -> None:
-    """Follow the objects marked by --mask or --box through CLIP (a file, a folder or a pattern of images).
+    """Follow the objects marked by --mask, --box or --auto through CLIP (a file, a folder or a pattern of images).
 
     \b
     pliant track clip.mp4 --mask first.png -o out/
     pliant track clip.mp4 --box 310,120,480,400 -o out/
+    pliant track clip.mp4 --auto -o out/
     pliant track --source camera:0 --mask first.png -o out/
     """
     if (clip is None) == (source is None):
         raise click.UsageError("give one source: CLIP, or --source ADDRESS.")
-    if mask is None and not boxes:
-        raise click.UsageError("mark what to follow: --mask FILE, or --box x0,y0,x1,y1.")
+    if auto and (mask is not None or boxes):
+        raise click.UsageError("--auto finds the first mask itself: leave --mask and --box out.")
+    if auto and clip is None:
+        raise click.UsageError("--auto looks at the first frames twice, which a live source does not allow: give CLIP.")
+    if mask is None and not boxes and not auto:
+        raise click.UsageError("mark what to follow: --mask FILE, --box x0,y0,x1,y1, or --auto.")
     from pliant.inference.frames import prepare
     from pliant.inference.jobs import track_to_folder
+    from pliant.inference.salient import first_mask
     from pliant.models import load, resolve
     from pliant.video import read
 
+    if auto:
+        mask = first_mask(clip, start=start, size=size, precision=precision)
     by_frame: dict[int, list] = {}
     for box, frame in boxes:
         by_frame.setdefault(frame, []).append(box)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from pliant.datasets.footage_look import compress, expose, light, wander
 from pliant.datasets.pictures import PictureStore
 
 __all__ = ["SyntheticClip", "SyntheticClips", "make_clip"]
@@ -22,13 +23,14 @@ class SyntheticClip:
     """frames [T, H, W, 3] uint8 RGB; labels [T, H, W] uint8, 0 background, 1.. the objects of the first frame.
 
     ``own_motion``: for each labelled object whether it moves against the camera. ``moving`` [T, H, W] bool: pixels of
-    everything that does, labelled or not.
+    everything that does, labelled or not. ``placed`` [T, H, W] bool: of everything that is no background or occluder.
     """
 
     frames: np.ndarray
     labels: np.ndarray
     own_motion: tuple[bool, ...]
     moving: np.ndarray
+    placed: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -88,16 +90,16 @@ def make_clip(
     layers = _layers(store, rng, size, length, pace, max_objects, camera)
     frames = np.empty((length, *size, 3), np.uint8)
     owner = np.empty((length, *size), np.uint8)
-    light = _light(rng, length)
+    exposure = light(rng, length)
     sharpness = rng.uniform(0, 1)
     for t in range(length):
         canvas = background[t]
         ids = np.zeros(size, np.uint8)
         for number, layer in enumerate(layers, start=1):
             _paint(canvas, ids, layer, t, number)
-        frames[t] = _expose(canvas, light[t], rng, sharpness)
+        frames[t] = expose(canvas, exposure[t], rng, sharpness)
         owner[t] = ids
-    _compress(frames, rng)
+    compress(frames, rng)
     return _finish(frames, owner, layers)
 
 
@@ -112,32 +114,11 @@ def _finish(frames: np.ndarray, owner: np.ndarray, layers: list[_Layer]) -> Synt
             table[number] = len(own_motion)
     if not own_motion:
         return None
-    moves = np.zeros(256, bool)
+    moves, placed = np.zeros(256, bool), np.zeros(256, bool)
     for number, layer in enumerate(layers, start=1):
-        moves[number] = layer.own_motion and layer.role != "occluder"
-    return SyntheticClip(frames, table[owner], tuple(own_motion), moves[owner])
-
-
-# Paths -----------------------------------------------------------------------------------------------------------
-
-
-def _wander(rng: np.random.Generator, length: int, step: float, shape: tuple[int, ...] = ()) -> np.ndarray:
-    """A smooth random path [T, *shape] that starts at 0 and moves about ``step`` a frame, with momentum."""
-    velocity = rng.normal(0, step, shape)
-    path = [np.zeros(shape)]
-    for _ in range(length - 1):
-        velocity = 0.8 * velocity + 0.6 * rng.normal(0, step, shape)
-        path.append(path[-1] + velocity)
-    return np.stack(path)
-
-
-def _light(rng: np.random.Generator, length: int) -> np.ndarray:
-    """Gain and offset a colour [T, 2, 3] that drift along the clip."""
-    strength = rng.choice([0.0, 0.02, 0.06], p=[0.3, 0.5, 0.2])
-    gain = 1 + rng.normal(0, 0.08, 3) + _wander(rng, length, strength)[:, None]
-    gain = gain + _wander(rng, length, strength / 3, (3,))
-    offset = rng.normal(0, 6, 1) + _wander(rng, length, 60 * strength)[:, None] * np.ones(3)
-    return np.stack([gain, offset], 1)
+        placed[number] = layer.role != "occluder"
+        moves[number] = layer.own_motion and placed[number]
+    return SyntheticClip(frames, table[owner], tuple(own_motion), moves[owner], placed[owner])
 
 
 # Background ------------------------------------------------------------------------------------------------------
@@ -166,9 +147,9 @@ def _background(
         zoom = max(height / rows, width / columns) * float(np.exp(rng.uniform(0.05, 0.5)))
     calm = rng.random() < 0.25 or film
     drift = 0.0 if calm and rng.random() < 0.5 else (0.3 if calm else 1.0) * pace
-    shift = _wander(rng, length, 0.04 * drift * width, (2,))
-    angle = rng.normal(0, 0.1) + _wander(rng, length, 0.03 * drift)
-    scale = zoom * np.exp(_wander(rng, length, 0.03 * drift))
+    shift = wander(rng, length, 0.04 * drift * width, (2,))
+    angle = rng.normal(0, 0.1) + wander(rng, length, 0.03 * drift)
+    scale = zoom * np.exp(wander(rng, length, 0.03 * drift))
     margin = np.maximum(0, [columns * zoom - width, rows * zoom - height]) / 2
     start = rng.uniform(-margin, margin)
     flip = -1.0 if rng.random() < 0.5 else 1.0
@@ -346,7 +327,7 @@ def _layer(
     if role != "object" and rng.random() < 0.3:  # comes in later
         start = start + rng.choice([-1, 1], 2) * [width * 0.5, height * 0.5]
     reach = max(0.5, min(1.5, scale * long_side / (0.5 * min(size))))  # small things need not cross the picture at once
-    path = start + _wander(rng, length, 0.07 * energy * width * (0.4 + 0.6 * reach), (2,))
+    path = start + wander(rng, length, 0.07 * energy * width * (0.4 + 0.6 * reach), (2,))
     # With the camera first, then on its own.
     centre = np.stack([camera[t, :, :2] @ path[t] + camera[t, :, 2] for t in range(length)])
     turn = np.arctan2(camera[:, 1, 0], camera[:, 0, 0])
@@ -356,11 +337,11 @@ def _layer(
     return _Layer(
         premultiplied,
         centre,
-        scale * zoom * np.exp(_wander(rng, length, 0.06 * energy)),
-        np.exp(rng.normal(0, 0.1) + _wander(rng, length, 0.05 * energy)),
-        rng.normal(0, 0.3) * (role != "occluder") + turn + _wander(rng, length, swing * energy),
-        _wander(rng, length, bendable * long_side * max(energy, 0.3 * pace), (4, 4, 2)).astype(np.float32),
-        1 + _wander(rng, length, 0.03 * pace),
+        scale * zoom * np.exp(wander(rng, length, 0.06 * energy)),
+        np.exp(rng.normal(0, 0.1) + wander(rng, length, 0.05 * energy)),
+        rng.normal(0, 0.3) * (role != "occluder") + turn + wander(rng, length, swing * energy),
+        wander(rng, length, bendable * long_side * max(energy, 0.3 * pace), (4, 4, 2)).astype(np.float32),
+        1 + wander(rng, length, 0.03 * pace),
         float(rng.uniform(0, 0.6)) if rng.random() < 0.5 else 0.0,
         role,
         own_motion,
@@ -450,21 +431,3 @@ def _smear(patch: np.ndarray, motion: np.ndarray) -> np.ndarray:
     step = motion / max(np.hypot(*motion), 1e-6) * (length / 2)
     cv2.line(kernel, tuple(np.round(middle - step).astype(int)), tuple(np.round(middle + step).astype(int)), 1.0)
     return cv2.filter2D(patch, -1, kernel / kernel.sum())
-
-
-def _expose(canvas: np.ndarray, light: np.ndarray, rng: np.random.Generator, sharpness: float) -> np.ndarray:
-    image = canvas * light[0].astype(np.float32) + light[1].astype(np.float32)
-    if sharpness < 0.25:
-        image = cv2.GaussianBlur(image, (0, 0), 0.4 + 4 * (0.25 - sharpness))
-    noise = rng.choice([0.0, 2.0, 5.0], p=[0.5, 0.35, 0.15])
-    if noise:
-        image = image + rng.standard_normal(image.shape, dtype=np.float32) * np.float32(noise)
-    return np.clip(image, 0, 255).astype(np.uint8)
-
-
-def _compress(frames: np.ndarray, rng: np.random.Generator) -> None:
-    if rng.random() < 0.3:
-        quality = int(rng.integers(30, 90))
-        for t, frame in enumerate(frames):
-            _, data = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, quality])
-            frames[t] = cv2.imdecode(data, cv2.IMREAD_COLOR)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pliant.errors import MaskError
 from pliant.inference.clips import Average, ClipStream, Tail
 from pliant.inference.connected_objects import ConnectedObjects
 from pliant.inference.frames import Geometry, as_image, prepare
 from pliant.nn import SteeringMaps
 
-__all__ = ["Found", "SalientStream", "first_labels", "salient"]
+__all__ = ["Found", "SalientStream", "first_labels", "first_mask", "salient"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +247,36 @@ def first_labels(
     found = [probability for image in images for probability in stream.push(image)] + stream.finish()
     objects = ConnectedObjects(smallest=smallest, keep_largest=keep_largest)
     return objects.label(found[0] > threshold)
+
+
+def first_mask(
+    source: Any,
+    model: nn.Module | str = "default",
+    *,
+    start: int = 0,
+    size: int = 480,
+    precision: str = "auto",
+    **options: Any,
+) -> np.ndarray:
+    """``first_labels`` of a source: opens it for the length of a clip from frame ``start`` on, and closes it.
+
+    source: a file, a folder or a pattern of images; not a live one, which cannot be read twice. model, precision: as
+    of ``salient``; options: as of ``first_labels``. Raises ``MaskError`` where nothing is found, ``SourceError``.
+    """
+    from pliant.video import read
+
+    if isinstance(model, str):
+        from pliant.models import load
+
+        model = prepare(load(model, task="salient"), precision)
+    with read(source, start=start) as reader:
+        images = [frame.image for frame in islice(reader, model.clip_length)]
+    labels = first_labels(images, model, size=size, **options)
+    if not labels.any():
+        raise MaskError(
+            f"nothing salient in the first {len(images)} frames of {source}: mark what to follow by --mask or --box."
+        )
+    return labels
 
 
 def _found(reader: Any, stream: SalientStream, label: Callable[[np.ndarray], np.ndarray]) -> Iterator[Found]:

@@ -16,6 +16,9 @@ _SPVOS = {"steps": 160_000, "batch_size": 16, "learning_rate": 2e-5, "weight_dec
 # Gates on trained filters: a short run at a low rate.
 _GATES = {"steps": 400, "batch_size": 4, "learning_rate": 5e-5, "warmup": 20, "average": 0.99}
 
+# First without steering, which costs half as much, then on from there.
+_SALIENT = {"steps": 3000, "batch_size": 8, "learning_rate": 5e-4, "average": 0.995}
+
 # name -> (module:function of Sources that gives the recipe, settings that differ from the loop's)
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "spvos_small": ("pliant.models.spvos.small_recipe:from_sources", {"steps": 4000, "batch_size": 8}),
@@ -24,10 +27,8 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
         f"spvos_small_{name}": (f"pliant.models.spvos.small_sparse_recipe:{name}", _GATES)
         for name in ("triple", "static", "residual", "triple_fully", "static_fully", "residual_fully")
     },
-    "salient_small": (
-        "pliant.models.d2conv3d.recipe:small_from_sources",
-        {"steps": 6000, "batch_size": 8, "learning_rate": 3e-4},
-    ),
+    "salient_small_plain": ("pliant.models.d2conv3d.recipe:plain_from_sources", _SALIENT),
+    "salient_small": ("pliant.models.d2conv3d.recipe:small_from_sources", _SALIENT),
     # The paper's: 20 epochs of the 4,200 frames of DAVIS 2017 train.
     "d2conv3d": (
         "pliant.models.d2conv3d.recipe:from_folder",

@@ -47,7 +47,7 @@ def test_parameters(name):
 
 
 def test_every_preset_is_counted_and_in_the_table():
-    assert COUNTS.keys() | {"d2conv3d_csn50", "d2conv3d_tiny", "salient_small"} == set(PRESETS)
+    assert COUNTS.keys() | {"d2conv3d_csn50", "d2conv3d_tiny", "salient_small", "salient_small_plain"} == set(PRESETS)
     assert set(PRESETS) <= {name for name, model in MODELS.items() if model.family == "d2conv3d"}
 
 

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
-from pliant.datasets.pictures import pack_pictures
+import pliant
+from pliant.datasets.pictures import PictureStore, pack_pictures
+from pliant.datasets.salient_pictures import SalientPictures, _is_clear, write_saliency
 from pliant.datasets.sources import Sources
-from pliant.errors import DatasetError, InputError
+from pliant.errors import DatasetError, InputError, WeightsError
+from pliant.models.d2conv3d.presets import Steering
 from pliant.models.d2conv3d.recipe import (
     FolderRecipe,
     Stage,
     SyntheticRecipe,
     _annotated,
+    _build,
     from_folder,
     small_from_sources,
 )
 from pliant.training import RECIPES
 from pliant.training.loop import Settings, train
+from pliant.weights import embedded
 
 
 @pytest.fixture
@@ -133,8 +141,71 @@ def test_synthetic_clips_train_the_small_network(pictures, tmp_path):
     settings = Settings(steps=2, batch_size=2, workers=0, precision="fp32")
     network = train(synthetic, tmp_path / "run", settings, on_step=lambda r: losses.append(r.losses))
     assert losses[0].keys() >= {"loss", "lovasz", "cross_entropy"}
-    assert not any(p.requires_grad for p in synthetic.build().encoder.stem.parameters())
-    assert len(network.encoder.layer3) == 3
+    assert not any(p.requires_grad for p in synthetic.build().encoder.trunk.stem.parameters())
+    assert len(network.encoder.trunk.blocks) == 13
+
+
+def test_where_nothing_moves_what_was_placed_is_salient(pictures, monkeypatch):
+    from pliant.datasets.synthetic import SyntheticClips
+
+    synthetic = SyntheticRecipe(pictures, stages=(Stage(0.0, 3, 32, 1.0),))
+    clip = SyntheticClips(synthetic._store, 0, (32, 32), 3)[0]
+    for moves in (True, False):
+        still = replace(clip, own_motion=(moves,))
+        monkeypatch.setattr(SyntheticClips, "__getitem__", lambda self, index, still=still: still)
+        target = synthetic.sample(0, 0, 0.0)["target"][0]
+        assert np.array_equal(target > 0, clip.moving if moves else clip.placed)
+    assert clip.placed[clip.moving].all()
+
+
+def test_a_teacher_says_what_is_salient_in_pictures(pictures, tmp_path):
+    def bright(image):
+        return cv2.resize(image.mean(2).astype(np.float32) / 255, (320, 320))
+
+    store = PictureStore(pictures)
+    file = write_saliency(store, bright, tmp_path / "saliency.npz")
+    assert write_saliency(store, None, file) == file  # kept
+    taught = SyntheticRecipe(pictures, saliency=file, looks=1.0, stages=(Stage(0.0, 5, 64, 1.0),))
+    monotone = SalientPictures(store, file)
+    monotone.__dict__["_clear"] = {"photos": np.arange(3), "films": np.arange(0)}
+    frames, saliency = monotone[4]
+    assert (frames.shape, frames.dtype) == ((4, 256, 256, 3), np.uint8)
+    assert (saliency.shape, saliency.min() >= 0, saliency.max() <= 1) == ((4, 256, 256), True, True)
+    assert np.corrcoef(frames.mean(3).ravel(), saliency.ravel())[0, 1] > 0.8  # the map moves with its picture
+    again = SalientPictures(store, file)
+    again.__dict__["_clear"] = monotone._clear
+    assert np.array_equal(again[4][0], frames) and not np.array_equal(again[5][0], frames)
+    assert taught.saliency == file
+
+
+@pytest.mark.parametrize(
+    "share, undecided, clear", [(0.2, 0.0, True), (0.8, 0.0, False), (0.2, 0.3, False), (0.0, 0.0, False)]
+)
+def test_only_pictures_with_a_clear_object_teach(share, undecided, clear):
+    seen = np.zeros(10_000, np.uint8)
+    seen[: int(share * 10_000)] = 250
+    seen[10_000 - int(undecided * 10_000) :] = 120
+    assert _is_clear(seen.reshape(100, 100)) == clear
+
+
+def test_a_steered_network_begins_as_its_plain_twin(tmp_path):
+    torch.manual_seed(0)
+    plain = pliant.build("salient_small_plain").eval()
+    save_file(plain.state_dict(), tmp_path / "plain.safetensors")
+    for steering in (Steering(), Steering("deform", "tyx", modulated=False)):
+        steered = _build("salient_small", tmp_path / "plain.safetensors", {"steering": steering}).eval()
+        clip = torch.randn(1, 3, 3, 64, 64)
+        with torch.no_grad():
+            torch.testing.assert_close(steered(clip), plain(clip), atol=1e-4, rtol=1e-4)
+
+
+def test_a_tracker_lends_its_encoder_and_its_key():
+    tracker = pliant.load("spvos_light")
+    network = _build("salient_small", embedded("spvos_light", "spvos_light.safetensors"))
+    assert torch.equal(network.encoder.neck.weight, tracker.key_encoder.neck.weight)
+    assert torch.equal(network.key.weight, tracker.key.weight)
+    with pytest.raises(WeightsError, match="of a tracker with another key encoder than salient_small"):
+        _build("salient_small", embedded("spvos_small", "spvos_small.safetensors"))
 
 
 def test_recipes_are_in_the_table(root):

@@ -66,13 +66,15 @@ class Preset:
 class SmallPreset:
     """Sizes of ``SmallSegmenter``.
 
-    blocks: how many blocks of ResNet-50's first three stages are kept. widths: of the decoder at 1/16, 1/8,
-    1/4. correlation_radius: in cells of 1/16, 0 switches the motion features off; correlation_steps: to
-    which frames before and after. steering: of the refinement modules at 1/16 and 1/8, as in ``Preset``.
+    encoder: "mobilenet_v2", or "resnet50" of which ``blocks`` of the first three stages are kept. widths: of
+    the decoder at 1/16, 1/8, 1/4. correlation_radius: in cells of 1/16, 0 switches the motion features off;
+    correlation_steps: to which frames before and after. steering: of the refinement modules at 1/16 and 1/8,
+    as in ``Preset``.
     """
 
+    encoder: Literal["resnet50", "mobilenet_v2"] = "mobilenet_v2"
     blocks: tuple[int, int, int] = (3, 4, 3)
-    widths: tuple[int, int, int] = (128, 64, 64)
+    widths: tuple[int, int, int] = (96, 48, 32)
     key_channels: int = 64
     correlation_radius: int = 4
     correlation_steps: tuple[int, ...] = (1, 3)
@@ -113,5 +115,6 @@ PRESETS: dict[str, Preset | SmallPreset] = {
     # Ours: the same network with the smaller encoder, and one for tests
     "d2conv3d_csn50": Preset(Encoder(blocks=(3, 4, 6, 3)), Steering()),
     "salient_small": SmallPreset(),
+    "salient_small_plain": SmallPreset(steering=None),
     "d2conv3d_tiny": Preset(Encoder(blocks=(1, 1, 1, 1), planes=4), Steering(), width=16),
 }

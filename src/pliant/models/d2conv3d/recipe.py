@@ -19,18 +19,22 @@ from torch import Tensor, nn
 from pliant.datasets import davis
 from pliant.datasets.clip import Clip
 from pliant.datasets.clip_samplers import consecutive, following, window
+from pliant.datasets.natural_cutouts import SaliencyNetwork
 from pliant.datasets.pictures import PictureStore, pack_pictures
+from pliant.datasets.salient_pictures import SalientPictures, write_saliency
 from pliant.datasets.sources import Sources
 from pliant.datasets.synthetic import SyntheticClips
-from pliant.errors import DatasetError
+from pliant.errors import DatasetError, WeightsError
 from pliant.losses.lovasz import lovasz_hinge
 from pliant.models import d2conv3d
 from pliant.models.backbones.caffe2_csn import read_caffe2_csn
 from pliant.models.backbones.csn import Encoder3d
 from pliant.models.backbones.keras_resnet50 import read_keras_resnet50
-from pliant.weights import read_weights
+from pliant.models.d2conv3d.small import SmallSegmenter
+from pliant.nn.steered_conv import SteeredConv
+from pliant.weights import fit_weights, read_state, read_weights
 
-__all__ = ["FolderRecipe", "Stage", "SyntheticRecipe", "from_folder", "small_from_sources"]
+__all__ = ["FolderRecipe", "Stage", "SyntheticRecipe", "from_folder", "plain_from_sources", "small_from_sources"]
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,8 @@ class Stage:
 
 
 def _build(name: str, initial: Path | None, options: dict[str, Any] | None = None) -> nn.Module:
-    """The network. initial: folder of the Keras ResNet-50 (for salient_small), ir-CSN .pkl, or weights of any
-    layout.
+    """The network. initial: folder of the Keras ResNet-50, ir-CSN .pkl, a small tracker's weights (encoder and key
+    are taken), those of a plain twin, or weights of any layout.
     """
     network = d2conv3d.build(name, **(options or {}))
     if initial is None:
@@ -55,8 +59,30 @@ def _build(name: str, initial: Path | None, options: dict[str, Any] | None = Non
         network.encoder.load_state_dict({key: weights[key] for key in network.encoder.state_dict()})
     elif initial.suffix == ".pkl":
         network.encoder.load_state_dict(read_caffe2_csn(initial, network.preset.encoder.blocks))
+    elif isinstance(network, SmallSegmenter):
+        return _small_from(network, initial, name)
     else:
         read_weights(network, initial, family="d2conv3d", name=name)
+    return network
+
+
+def _small_from(network: SmallSegmenter, initial: Path, name: str) -> SmallSegmenter:
+    state = read_state(initial)
+    if any(key.startswith("key_encoder.") for key in state):
+        state = {key.removeprefix("key_"): value.float() for key, value in state.items()}
+        taken = {key: value for key, value in state.items() if key.startswith(("encoder.", "key."))}
+        own = network.state_dict()
+        if any(key not in own or own[key].shape != value.shape for key, value in taken.items()):
+            raise WeightsError(f"{initial} is of a tracker with another key encoder than {name}.")
+        network.load_state_dict(taken, strict=False)
+        return network
+    for place, layer in network.named_modules():  # of the plain twin: a steered layer begins as its convolution
+        if isinstance(layer, SteeredConv) and f"{place}.weight" in state:
+            begin = {f"{place}.{key}": value for key, value in layer.state_dict().items() if "deform_params" in key}
+            factor = 2 if layer.modulation == "sigmoid" else 1  # sigmoid(0) = 1/2
+            weight, bias = state.pop(f"{place}.weight"), state.pop(f"{place}.bias")
+            state |= {f"{place}.deform_conv.weight": factor * weight, f"{place}.deform_conv.bias": bias, **begin}
+    fit_weights(network, state, initial, family="d2conv3d", name=name)
     return network
 
 
@@ -70,29 +96,31 @@ def _normalised(frames: np.ndarray, network: Any) -> np.ndarray:
 class SyntheticRecipe:
     """Synthetic clips of packed ``pictures``; salient is what moves against the camera.
 
-    The loss is the Lovász hinge plus cross-entropy, which also teaches clips in which nothing moves.
-    frozen: parts of the encoder that keep their ImageNet weights. options: fields of the preset that are
-    other than there, such as ``{"steering": Steering("deform", "tyx")}``, to hold the rows of Table 1
-    against each other.
+    Where nothing does, it is what was placed there; and a share of ``looks`` of the clips shows pictures as they
+    are, of which ``saliency`` (a file of ``write_saliency``) tells what its ``teacher`` sees in them. The loss is the
+    Lovász hinge plus cross-entropy. options: fields of the preset that are other than there, such as
+    ``{"steering": Steering("deform", "tyx")}``.
     """
 
     pictures: Path
+    teacher: Path | None = None
+    saliency: Path | None = None
+    looks: float = 0.4
     initial: Path | None = None
     seed: int = 0
     name: str = "salient_small"
     stages: tuple[Stage, ...] = (
-        Stage(0.0, 4, 224, 1.0),
-        Stage(0.2, 6, 256, 1.0),
-        Stage(0.6, 8, 256, 0.7),
+        Stage(0.0, 4, 256, 1.0),
+        Stage(0.5, 6, 256, 0.8),
+        Stage(0.9, 8, 256, 0.7),
     )
     max_objects: int = 3
-    frozen: tuple[str, ...] = ("stem", "layer1")
     options: dict[str, Any] = field(default_factory=dict)
 
     def build(self) -> nn.Module:
         network = _build(self.name, self.initial, self.options)
-        for part in self.frozen:
-            getattr(network.encoder, part).requires_grad_(False)
+        for layer in network.encoder.general:
+            layer.requires_grad_(False)
         return network
 
     def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
@@ -101,16 +129,21 @@ class SyntheticRecipe:
         return [{"params": encoder, "scale": 0.2}, {"params": rest, "scale": 1.0}]
 
     def sample(self, step: int, index: int, progress: float) -> dict[str, Any]:
-        stage = self.stage(progress)
-        clips = SyntheticClips(
-            self._store, self.seed, (stage.side, stage.side), stage.length, stage.speed, self.max_objects
-        )
-        clip = clips[step * 4096 + index]
-        return {"clip": _normalised(clip.frames, self._network), "target": clip.moving[None]}
+        stage, number = self.stage(progress), step * 4096 + index
+        size = (stage.side, stage.side)
+        if self.saliency is not None and np.random.default_rng([self.seed, number, 2]).random() < self.looks:
+            pictures = SalientPictures(self._store, self.saliency, self.seed, size, stage.length, stage.speed)
+            frames, target = pictures[number]
+        else:
+            clips = SyntheticClips(self._store, self.seed, size, stage.length, stage.speed, self.max_objects)
+            clip = clips[number]
+            frames = clip.frames
+            target = (clip.moving if any(clip.own_motion) else clip.placed).astype(np.float32)
+        return {"clip": _normalised(frames, SmallSegmenter), "target": target[None]}
 
     def loss(self, network: nn.Module, batch: dict[str, Tensor], progress: float) -> dict[str, Tensor]:
         logits, target = network(batch["clip"]).float(), batch["target"].float()
-        hinge = lovasz_hinge(logits, target)
+        hinge = lovasz_hinge(logits, target > 0.5)
         entropy = F.binary_cross_entropy_with_logits(logits, target)
         return {"loss": hinge + entropy, "lovasz": hinge, "cross_entropy": entropy}
 
@@ -121,12 +154,6 @@ class SyntheticRecipe:
     @cached_property
     def _store(self) -> PictureStore:
         return PictureStore(self.pictures)
-
-    @property
-    def _network(self) -> Any:
-        from pliant.models.d2conv3d.small import SmallSegmenter
-
-        return SmallSegmenter  # its constants are those of the class
 
 
 @dataclass(frozen=True)
@@ -199,8 +226,6 @@ class FolderRecipe:
     def _constants(self) -> Any:
         preset = d2conv3d.PRESETS[self.name]
         if isinstance(preset, d2conv3d.SmallPreset):
-            from pliant.models.d2conv3d.small import SmallSegmenter
-
             return SmallSegmenter
         return preset
 
@@ -224,13 +249,13 @@ class FolderRecipe:
         return down // 2, down - down // 2, across // 2, across - across // 2
 
 
-def small_from_sources(sources: Sources) -> SyntheticRecipe | FolderRecipe:
-    """``salient_small`` on one's own clips where there are some, else on synthetic ones. Raises
-    ``InputError``.
+def small_from_sources(sources: Sources, name: str = "salient_small") -> SyntheticRecipe | FolderRecipe:
+    """``salient_small`` on one's own clips where there are some, else on synthetic ones, with U2-NetP's ONNX file as
+    the teacher of looks where it is given. Raises ``InputError``.
     """
     if sources.clips is not None:
         return FolderRecipe(
-            _annotated(sources.clips), sources.initial, sources.seed, "salient_small",
+            _annotated(sources.clips), sources.initial, sources.seed, name,
             batch_size=8, size=(272, 480), stride=16, flip=True,
         )  # fmt: skip
     sources.need("photos", "clips")
@@ -240,7 +265,16 @@ def small_from_sources(sources: Sources) -> SyntheticRecipe | FolderRecipe:
         cutouts=list(sources.cutouts),
         films=list(sources.films),
     )
-    return SyntheticRecipe(pictures, sources.initial, sources.seed)
+    saliency = None
+    if sources.teacher is not None:
+        network = SaliencyNetwork(sources.teacher)
+        saliency = write_saliency(PictureStore(pictures), network, sources.cache / "saliency.npz")
+    return SyntheticRecipe(pictures, sources.teacher, saliency, initial=sources.initial, seed=sources.seed, name=name)
+
+
+def plain_from_sources(sources: Sources) -> SyntheticRecipe | FolderRecipe:
+    """``salient_small_plain``, from which ``salient_small`` goes on, the same way."""
+    return small_from_sources(sources, "salient_small_plain")
 
 
 def from_folder(sources: Sources) -> FolderRecipe:

@@ -17,12 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pliant.models.backbones.frame_encoders import frame_encoder
 from pliant.models.memory_bank import MemoryBank
 from pliant.models.spvos.aggregation import aggregate, aggregate_log_odds
 from pliant.models.spvos.layers import module_of
-from pliant.models.spvos.light import LightKeyEncoder
 from pliant.nn.fused_conv import conv2d, conv2d_add
-from pliant.nn.pooling import max_pool_rectified
 from pliant.ops import memory_readout
 
 __all__ = ["SmallPreset", "SmallState", "SmallTracker"]
@@ -51,24 +50,6 @@ def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Con
     return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2)
 
 
-class Bottleneck(nn.Module):
-    """ResNet v1 bottleneck without batch norm, stride on the first 1x1 as in the Keras weights."""
-
-    def __init__(self, inputs: int, planes: int, stride: int, *, project: bool) -> None:
-        super().__init__()
-        self.conv1 = _conv(inputs, planes, 1, stride)
-        self.conv2 = _conv(planes, planes)
-        self.conv3 = _conv(planes, 4 * planes, 1)
-        self.shortcut = _conv(inputs, 4 * planes, 1, stride) if project else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        # The fused addition overwrites its residual, which is x where nothing projects: only the block before made it,
-        # and nobody else keeps it (a stage, whose result the decoder wants, begins with a projection).
-        residual = x if self.shortcut is None else conv2d(self.shortcut, x)
-        y = conv2d(self.conv2, conv2d(self.conv1, x, relu=True), relu=True)
-        return conv2d_add(self.conv3, y, residual, relu=True)
-
-
 class ResidualBlock(nn.Module):
     """y = ReLU(x' + conv(ReLU(conv(x)))), x' = x or its 1x1 projection; without gradients x may be overwritten."""
 
@@ -81,35 +62,6 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         residual = x if self.shortcut is None else conv2d(self.shortcut, x)
         return conv2d_add(self.conv2, conv2d(self.conv1, x, relu=True), residual, relu=True)
-
-
-class KeyEncoder(nn.Module):
-    """Image [N, 3, H, W] -> features at 1/4 [256], 1/8 [512], 1/16 [1024]."""
-
-    channels = (256, 512, 1024)
-
-    def __init__(self, blocks: tuple[int, int, int]) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 64, 7, 2, 3)
-        inputs = 64
-        for stage, (count, planes) in enumerate(zip(blocks, (64, 128, 256)), start=1):
-            layers = []
-            for index in range(count):
-                stride = 2 if stage > 1 and index == 0 else 1
-                layers.append(Bottleneck(inputs, planes, stride, project=index == 0))
-                inputs = 4 * planes
-            setattr(self, f"layer{stage}", nn.Sequential(*layers))
-
-    @property
-    def general(self) -> tuple[nn.Module, ...]:
-        """Layers that keep their ImageNet weights in training."""
-        return self.stem, self.layer1
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x = max_pool_rectified(conv2d(self.stem, image, relu=True))
-        f4 = self.layer1(x)
-        f8 = self.layer2(f4)
-        return f4, f8, self.layer3(f8)
 
 
 class ValueEncoder(nn.Module):
@@ -188,7 +140,7 @@ class SmallTracker(nn.Module):
     def __init__(self, preset: SmallPreset | None = None) -> None:
         super().__init__()
         self.preset = preset = preset or SmallPreset()
-        self.key_encoder = LightKeyEncoder() if preset.encoder == "mobilenet_v2" else KeyEncoder(preset.blocks)
+        self.key_encoder = frame_encoder(preset.encoder, preset.blocks)
         *fine, coarse = self.key_encoder.channels
         self.key = _conv(coarse, preset.key_channels)
         self.context = _conv(coarse, preset.context_channels)
