@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from pliant import ops
+from pliant.ops.native import use_instruction_set
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 
@@ -112,3 +113,27 @@ def test_wrong_arguments_are_named():
         ops.sparse_conv2d(x, weight, bias, policy(2), padding=1, activation="gelu")
     with pytest.raises(ValueError, match="input has 24 channels, weight reads 5 a group"):
         ops.sparse_conv2d(x, weight[:, :5], bias, policy(2), padding=1)
+
+
+@pytest.mark.parametrize("instructions", ["plain", "avx2", "avx512"])
+@pytest.mark.parametrize("share, stride, kernel", [(0.1, 1, 3), (0.2, 2, 3), (0.25, 1, 1), (0.8, 1, 3)])
+def test_native_gradients_of_any_share(instructions, share, stride, kernel):
+    """Against autograd of the dense convolution in float64, 70 channels: whole vectors, and a rest."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = (2, 70, 11, 13), (9, 70, kernel, kernel), (9,)
+    leaves = [torch.randn(*size, generator=generator).requires_grad_() for size in sizes]
+    exact = [leaf.detach().double().requires_grad_() for leaf in leaves]
+    dense = F.conv2d(*exact, stride, kernel // 2)
+    policy = 2 * (torch.rand(2, 1, *dense.shape[2:], generator=generator) < share).to(torch.uint8)
+    slope = torch.randn(dense.shape, generator=generator)
+    wanted = torch.autograd.grad(torch.where(policy == 2, dense, 0), exact, slope.double())
+    with use_instruction_set(instructions):
+        for always in (True, False):
+            torch.use_deterministic_algorithms(always)
+            try:
+                out = ops.sparse_conv2d(*leaves, policy, stride=stride, padding=kernel // 2)
+                found = torch.autograd.grad(out, leaves, slope)
+            finally:
+                torch.use_deterministic_algorithms(False)
+            for one, other in zip(found, wanted):
+                torch.testing.assert_close(one.double(), other, atol=1e-4, rtol=1e-5)

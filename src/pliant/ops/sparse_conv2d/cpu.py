@@ -13,6 +13,10 @@ from pliant.ops.sparse_conv2d.reference import COMPUTE, REUSE
 
 DENSE_FROM = {torch.float32: 0.95, torch.bfloat16: 0.85}
 """Share of computed positions from which the dense convolution is faster, where nothing is fused into ours."""
+DENSE_GRADIENT_FROM = 0.3
+"""Share of computed positions from which PyTorch's gradients of the dense convolution are faster. Their sums may go by
+the number of threads: under ``torch.use_deterministic_algorithms`` ours are taken for any share."""
+_GROUP = 16  # channels are filled up with zeros to a multiple for the gradients
 
 
 def why_unavailable() -> str | None:
@@ -47,18 +51,48 @@ def backward(
     gradient, input, weight, bias, policy, previous, stride, padding, residual, activation, *, needed
 ) -> list[Tensor]:
     computed = policy == COMPUTE
+    kept = torch.where(computed, gradient, 0)
     if activation == "relu":
         out = _compute(input, weight, bias, policy, None, stride, padding, residual, activation, None)
-        computed = computed & (out > 0)
-    kept = torch.where(computed, gradient, 0)
+        kept = torch.where(out > 0, kept, 0)
     needs_input, needs_weight, needs_bias, _, needs_previous, needs_residual = needed
-    by_input, by_weight, by_bias = torch.ops.aten.convolution_backward(
-        kept, input, weight, [weight.shape[0]], stride, padding, [1, 1], False, [0, 0], 1,
-        [needs_input, needs_weight, needs_bias],
-    )  # fmt: skip
+    if not torch.are_deterministic_algorithms_enabled() and _share(computed) > DENSE_GRADIENT_FROM:
+        by_input, by_weight, by_bias = torch.ops.aten.convolution_backward(
+            kept, input, weight, [weight.shape[0]], stride, padding, [1, 1], False, [0, 0], 1,
+            [needs_input, needs_weight, needs_bias],
+        )  # fmt: skip
+    else:
+        by_input, by_weight, by_bias = _convolution_gradients(
+            kept, computed[:, 0], input, weight, stride, padding, needs_input, needs_weight or needs_bias
+        )
     by_previous = torch.where(policy == REUSE, gradient, 0) if needs_previous else None
     found = [by_input, by_weight, by_bias, None, by_previous, kept if needs_residual else None]
     return [g for g, need in zip(found, needed) if need]
+
+
+def _convolution_gradients(
+    gradient, computed, input, weight, stride, padding, needs_input: bool, needs_weight: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """By input, weight and bias, of the positions in ``computed`` [N, Ho, Wo] alone; sums in float32."""
+    fill = -input.shape[1] % _GROUP
+    rows = gradient.permute(0, 2, 3, 1)[computed].float().contiguous()
+    place = torch.full(computed.shape, -1, dtype=torch.int32)
+    place[computed] = torch.arange(len(rows), dtype=torch.int32)
+    cells = F.pad(input.permute(0, 2, 3, 1).float(), (0, fill)).contiguous()
+    taps = F.pad(weight.detach().permute(2, 3, 0, 1).flatten(0, 1).float(), (0, fill)).contiguous()
+    d_input, d_weight, d_bias = torch.empty_like(cells), torch.zeros_like(taps), torch.zeros(len(weight))
+    torch.ops.pliant_native.sparse_conv2d_backward(
+        rows, place, cells, taps, *weight.shape[2:], *stride, *padding, needs_input, needs_weight,
+        d_input, d_weight, d_bias,
+    )  # fmt: skip
+    channels = input.shape[1]
+    d_input = d_input[..., :channels].permute(0, 3, 1, 2)
+    d_weight = d_weight[..., :channels].unflatten(0, tuple(weight.shape[2:])).permute(2, 3, 0, 1)
+    return d_input.to(input.dtype), d_weight.to(weight.dtype), d_bias.to(weight.dtype)
+
+
+def _share(computed: Tensor) -> float:
+    return int(computed.sum()) / max(1, computed.numel())
 
 
 def _nearly_all(input: Tensor, policy: Tensor) -> bool:

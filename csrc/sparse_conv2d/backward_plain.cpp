@@ -1,0 +1,2 @@
+#define PLIANT_KERNELS plain
+#include "sparse_conv2d/backward.inl"
