@@ -35,7 +35,10 @@ class SyntheticClip:
 
 @dataclass(frozen=True)
 class SyntheticClips:
-    """Clips by index, the same for ever for a seed. ``speed`` scales all motion (a curriculum raises it)."""
+    """Clips by index, the same for ever for a seed.
+
+    speed: scales all motion (a curriculum raises it). still: share of the things that do not move against the camera.
+    """
 
     store: PictureStore
     seed: int = 0
@@ -43,14 +46,16 @@ class SyntheticClips:
     length: int = 4
     speed: float = 1.0
     max_objects: int = 3
+    still: float = 0.15
 
     def __getitem__(self, index: int) -> SyntheticClip:
         """Clip ``index``; tries further seeds until its first frame shows at least one object."""
         for attempt in range(50):
             rng = np.random.default_rng([self.seed, index, attempt])
             clip = make_clip(
-                self.store, rng, self.size, self.length, speed=self.speed, max_objects=self.max_objects
-            )
+                self.store, rng, self.size, self.length,
+                speed=self.speed, max_objects=self.max_objects, still=self.still,
+            )  # fmt: skip
             if clip is not None:
                 return clip
         raise RuntimeError(f"no usable clip in 50 tries for index {index}")
@@ -83,11 +88,12 @@ def make_clip(
     *,
     speed: float = 1.0,
     max_objects: int = 3,
+    still: float = 0.15,
 ) -> SyntheticClip | None:
     """One clip, or None where its first frame shows no object well enough."""
     pace = speed * float(np.exp(rng.uniform(np.log(0.15), np.log(1.0))))
     background, camera = _background(store, rng, size, length, pace)
-    layers = _layers(store, rng, size, length, pace, max_objects, camera)
+    layers = _layers(store, rng, size, length, pace, max_objects, camera, still)
     frames = np.empty((length, *size, 3), np.uint8)
     owner = np.empty((length, *size), np.uint8)
     exposure = light(rng, length)
@@ -181,6 +187,7 @@ def _layers(
     pace: float,
     max_objects: int,
     camera: np.ndarray,
+    still: float,
 ) -> list[_Layer]:
     """What is painted, back to front."""
     count = 1 + int(rng.choice(max_objects, p=_weights(max_objects)))
@@ -188,15 +195,16 @@ def _layers(
     twins: list[tuple[_Layer, _Layer]] = []
     for _ in range(count):
         picture = _picture(store, rng)
-        layers.append(_layer(picture, rng, size, length, pace, camera, "object"))
+        layers.append(_layer(picture, rng, size, length, pace, camera, "object", still))
         if rng.random() < 0.35:
             _make_turn(layers[-1], picture, store, rng, length)
+            layers[-1].own_motion = True
         if rng.random() < 0.3:  # a look-alike that is not to be followed, or is another object
             twin = _alike(picture, rng)
             role = "object" if count < max_objects and rng.random() < 0.3 else "distractor"
-            twins.append((layers[-1], _layer(twin, rng, size, length, pace, camera, role, like=layers[-1])))
+            twins.append((layers[-1], _layer(twin, rng, size, length, pace, camera, role, still, like=layers[-1])))
     for _ in range(int(rng.choice(3, p=[0.5, 0.3, 0.2]))):
-        layers.append(_layer(_picture(store, rng), rng, size, length, pace, camera, "distractor"))
+        layers.append(_layer(_picture(store, rng), rng, size, length, pace, camera, "distractor", still))
     rng.shuffle(layers)
     for original, twin in twins:
         place = next(i for i, layer in enumerate(layers) if layer is original)
@@ -207,7 +215,7 @@ def _layers(
             layers.insert(place + int(rng.integers(2)), twin)
     for _ in range(int(rng.choice(3, p=[0.65, 0.25, 0.1]))):
         strip = _strip(store, rng, size)
-        layers.append(_layer(strip, rng, size, length, pace, camera, "occluder"))
+        layers.append(_layer(strip, rng, size, length, pace, camera, "occluder", still))
     objects = [i for i, layer in enumerate(layers) if layer.role == "object"]
     for i in objects[max_objects:]:
         layers[i].role = "distractor"
@@ -308,6 +316,7 @@ def _layer(
     pace: float,
     camera: np.ndarray,
     role: str,
+    still: float,
     like: _Layer | None = None,
 ) -> _Layer:
     height, width = size
@@ -321,7 +330,7 @@ def _layer(
     else:
         share = np.exp(rng.uniform(np.log(0.1), np.log(0.85)))  # long side, as a share of the frame
         scale = share * min(size) / long_side
-    own_motion = role != "occluder" and rng.random() < 0.85
+    own_motion = role != "occluder" and rng.random() < 1 - still
     energy = pace if own_motion else 0.0
     start = rng.uniform(0.1, 0.9, 2) * [width, height]
     if role != "object" and rng.random() < 0.3:  # comes in later

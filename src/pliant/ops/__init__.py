@@ -37,6 +37,7 @@ from pliant.ops.sparse_conv2d import cpu as _sparse_conv2d_cpu
 from pliant.ops.sparse_conv2d.op import sparse_conv2d, sparse_conv2d_
 from pliant.ops.sparse_conv2d.reference import sparse_conv2d_reference as _sparse_conv2d
 from pliant.ops.warp import cases as _warp_cases
+from pliant.ops.warp import cpu as _warp_cpu
 from pliant.ops.warp.op import warp
 from pliant.ops.warp.reference import warp_reference as _warp
 
@@ -133,5 +134,6 @@ OPERATORS: dict[str, Operator] = {
         _warp_cases.CASES,
         formula="Y(u) = X(u + offset(u))",
         source="Kim et al., RPM-Net, WACV 2020, layer 109",
+        cpu=_warp_cpu,
     ),
 }

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import pliant
-from pliant.models.d2conv3d.motion import MotionFeatures, local_correlation
+from pliant.models.d2conv3d.motion import MotionFeatures, against_the_camera, local_correlation
 from pliant.models.d2conv3d.presets import Steering
 
 
@@ -76,7 +76,35 @@ def test_local_correlation_gradient():
 def test_motion_is_zero_where_a_clip_has_no_neighbour():
     motion = MotionFeatures(4, 6, radius=1, steps=(2,))
     keys = torch.randn(1, 3, 4, 5, 5)
-    volume = motion._against(keys, -2)
-    assert not volume[:, :2].any()
-    assert torch.equal(volume[:, 2], local_correlation(keys[:, 2], keys[:, 0], 1))
-    assert not motion._against(keys, 3).any()
+    for part in motion._against(keys, -2):
+        assert not part[:, :2].any() and part[:, 2].any()
+    assert torch.equal(motion._against(keys, -2)[0][:, 2], local_correlation(keys[:, 2], keys[:, 0], 1))
+    assert not any(part.any() for part in motion._against(keys, 3))
+
+
+def test_what_moves_on_its_own_is_left_when_the_camera_s_motion_is_taken_out():
+    """An affine field with a tenth of its places moved by (1.5, -1): that remains there, nothing elsewhere."""
+    rows, columns = torch.meshgrid(torch.linspace(-1, 1, 15), torch.linspace(-1, 1, 20), indexing="ij")
+    flow = torch.stack([0.7 + 0.2 * rows - 0.1 * columns, -1.2 + 0.3 * columns])[None].repeat(2, 1, 1, 1)
+    own = torch.zeros(15, 20, dtype=torch.bool)
+    own[4:9, 6:12] = True
+    moved = flow.clone()
+    moved[:, 0, own] += 1.5
+    moved[:, 1, own] -= 1.0
+    left = against_the_camera(moved, rounds=8)
+    assert left[:, :, ~own].abs().max() < 0.02
+    torch.testing.assert_close(left[0, :, own].mean(1), torch.tensor([1.5, -1.0]), atol=0.03, rtol=0)
+    assert against_the_camera(flow).abs().max() < 1e-2
+
+
+def test_the_best_match_is_found_to_a_fraction_of_a_cell():
+    """Keys that differ everywhere, moved by (1, -2) cells."""
+    torch.manual_seed(1)
+    motion = MotionFeatures(32, 6, radius=3, steps=(1,))
+    picture = torch.nn.functional.normalize(torch.randn(1, 32, 16, 18), dim=1)
+    here, there = picture[:, :, 3:13, 3:15], picture[:, :, 2:12, 5:17]
+    with torch.no_grad():
+        found = motion._motion(local_correlation(here, there, 3))[0]
+    inside = found[:, 3:-3, 3:-3]
+    torch.testing.assert_close(inside[0], torch.full_like(inside[0], 1.0), atol=0.05, rtol=0)
+    torch.testing.assert_close(inside[1], torch.full_like(inside[1], -2.0), atol=0.05, rtol=0)

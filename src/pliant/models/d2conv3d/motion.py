@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["MotionFeatures", "local_correlation"]
+__all__ = ["MotionFeatures", "against_the_camera", "local_correlation"]
 
 
 def local_correlation(keys: Tensor, others: Tensor, radius: int) -> Tensor:
@@ -40,12 +40,36 @@ def _band(products: Tensor, height: int, width: int, radius: int) -> Tensor:
     return band.reshape(len(products), side * side, height, width)
 
 
+def against_the_camera(flow: Tensor, rounds: int = 3) -> Tensor:
+    """What is left of a flow field [B, 2, h, w] when the camera's part is taken out, of its shape, float32.
+
+    The camera's part is the affine motion that most places follow: least squares over all of them, repeated with
+    weights 1 / (1 + r² / m), r what is left of a place and m the median of r² (Cauchy's weights), ``rounds`` times.
+    Gradients pass through the flow, not through the fit.
+    """
+    count, _, height, width = flow.shape
+    flow = flow.float()
+    rows = torch.linspace(-1, 1, height, device=flow.device)[:, None].expand(height, width)
+    columns = torch.linspace(-1, 1, width, device=flow.device).expand(height, width)
+    basis = torch.stack([torch.ones_like(rows), rows, columns]).flatten(1)  # [3, h w]
+    with torch.no_grad():
+        values, weights = flow.flatten(2), flow.new_ones(count, 1, height * width)
+        for _ in range(rounds):
+            weighted = basis * weights  # [B, 3, h w]
+            normal = weighted @ basis.T + 1e-3 * torch.eye(3, device=flow.device)
+            motion = torch.linalg.solve(normal, weighted @ values.transpose(1, 2))  # [B, 3, 2]
+            left = (values - motion.transpose(1, 2) @ basis).square().sum(1, keepdim=True)
+            weights = 1 / (1 + left / left.median(dim=2, keepdim=True).values.clamp_min(1e-4))
+        camera = (motion.transpose(1, 2) @ basis).view_as(flow)
+    return flow - camera
+
+
 class MotionFeatures(nn.Module):
     """Motion of each place and of the frame as a whole, [N, T, C, h, w] keys -> [N, T, width, h, w].
 
-    The correlation with the frames ``steps`` before and after, at each place and its mean over the frame,
-    which shows how the camera moves; what a place does against that is for the layers behind. Where a clip
-    has no such frame the correlation is 0.
+    The correlation with the frames ``steps`` before and after, at each place and its mean over the frame; where in it
+    the best match lies (the mean of all steps, weighted by their softmax), and what of that is not the camera's motion
+    (``against_the_camera``), with its length. Where a clip has no such frame all of this is 0.
 
     channels: of the keys, which are scaled to length 1; radius: of the correlation, in cells.
     """
@@ -54,30 +78,49 @@ class MotionFeatures(nn.Module):
         super().__init__()
         self.radius, self.steps = radius, steps
         volume = 2 * len(steps) * (2 * radius + 1) ** 2
-        self.place = nn.Conv2d(volume, width, 1)
+        self.place = nn.Conv2d(volume + 2 * len(steps) * 5, width, 1)
         self.frame = nn.Linear(volume, width)
         self.scale = nn.Parameter(torch.tensor(8.0))
+        self.sharpness = nn.Parameter(torch.tensor(60.0))  # of the softmax
 
     def forward(self, keys: Tensor) -> Tensor:
         count, length = keys.shape[:2]
         keys = F.normalize(keys, dim=2)
-        volumes = [self._against(keys, offset) for step in self.steps for offset in (-step, step)]
-        volume = (torch.cat(volumes, dim=2) * self.scale).flatten(0, 1)  # [N T, V, h, w]
+        found = [self._against(keys, offset) for step in self.steps for offset in (-step, step)]
+        volume = (torch.cat([v for v, _ in found], dim=2) * self.scale).flatten(0, 1)  # [N T, V, h, w]
+        flow = torch.cat([f for _, f in found], dim=2).flatten(0, 1).to(volume.dtype)
         volume = volume.contiguous(memory_format=torch.channels_last)
         frame = self.frame(volume.mean(dim=(2, 3)))
-        mixed = self.place(volume) + frame[:, :, None, None]
+        mixed = self.place(torch.cat([volume, flow], dim=1)) + frame[:, :, None, None]
         return F.relu(mixed).unflatten(0, (count, length))
 
-    def _against(self, keys: Tensor, offset: int) -> Tensor:
-        """Correlation of frame t with frame t + offset, [N, T, V, h, w]."""
+    def _against(self, keys: Tensor, offset: int) -> tuple[Tensor, Tensor]:
+        """Correlation of frame t with frame t + offset [N, T, V, h, w], and the motion in it [N, T, 5, h, w]."""
         count, length, _, height, width = keys.shape
         lost = min(abs(offset), length)
         first, last = max(0, -offset), length - max(0, offset)
         channels = (2 * self.radius + 1) ** 2
         if lost == length:
-            return keys.new_zeros(count, length, channels, height, width)
+            return keys.new_zeros(count, length, channels, height, width), keys.new_zeros(
+                count, length, 5, height, width
+            )
         here, there = keys[:, first:last], keys[:, first + offset : last + offset]
-        found = local_correlation(here.flatten(0, 1), there.flatten(0, 1), self.radius)
-        found = found.unflatten(0, (count, length - lost))
-        missing = found.new_zeros(count, lost, channels, height, width)
-        return torch.cat([missing, found] if offset < 0 else [found, missing], dim=1)
+        volume = local_correlation(here.flatten(0, 1), there.flatten(0, 1), self.radius)
+        pair = volume, self._motion(volume)
+        whole = []
+        for part in pair:
+            part = part.unflatten(0, (count, length - lost))
+            missing = part.new_zeros(count, lost, *part.shape[2:])
+            whole.append(torch.cat([missing, part] if offset < 0 else [part, missing], dim=1))
+        return whole[0], whole[1]
+
+    def _motion(self, volume: Tensor) -> Tensor:
+        """(dy, dx) of the best match in cells, the same against the camera, and the length of that: [B, 5, h, w]."""
+        with torch.autocast(volume.device.type, enabled=False):
+            weights = (volume.float() * self.sharpness.float()).softmax(1)
+            steps = torch.arange(-self.radius, self.radius + 1, device=volume.device, dtype=torch.float32)
+            rows, columns = (axis.flatten() for axis in torch.meshgrid(steps, steps, indexing="ij"))
+            flow = torch.stack([(weights * axis.view(1, -1, 1, 1)).sum(1) for axis in (rows, columns)], 1)
+            left = against_the_camera(flow)
+            length = (left.square().sum(1, keepdim=True) + 1e-6).sqrt()
+            return torch.cat([flow, left, length], 1)

@@ -98,7 +98,8 @@ class SyntheticRecipe:
 
     Where nothing does, it is what was placed there; and a share of ``looks`` of the clips shows pictures as they
     are, of which ``saliency`` (a file of ``write_saliency``) tells what its ``teacher`` sees in them. The loss is the
-    Lovász hinge plus cross-entropy. options: fields of the preset that are other than there, such as
+    Lovász hinge plus cross-entropy. still: share of the things that stay with the background, so that looks alone do
+    not tell. options: fields of the preset that are other than there, such as
     ``{"steering": Steering("deform", "tyx")}``.
     """
 
@@ -115,6 +116,7 @@ class SyntheticRecipe:
         Stage(0.9, 8, 256, 0.7),
     )
     max_objects: int = 3
+    still: float = 0.5
     options: dict[str, Any] = field(default_factory=dict)
 
     def build(self) -> nn.Module:
@@ -135,7 +137,9 @@ class SyntheticRecipe:
             pictures = SalientPictures(self._store, self.saliency, self.seed, size, stage.length, stage.speed)
             frames, target = pictures[number]
         else:
-            clips = SyntheticClips(self._store, self.seed, size, stage.length, stage.speed, self.max_objects)
+            clips = SyntheticClips(
+                self._store, self.seed, size, stage.length, stage.speed, self.max_objects, self.still
+            )
             clip = clips[number]
             frames = clip.frames
             target = (clip.moving if any(clip.own_motion) else clip.placed).astype(np.float32)

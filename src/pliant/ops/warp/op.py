@@ -8,6 +8,7 @@ from torch import Tensor
 from pliant.ops.arguments import autocast, check_tensors, empty_output, precise
 from pliant.ops.backend import requested_backend
 from pliant.ops.registration import register
+from pliant.ops.warp import cpu
 from pliant.ops.warp.reference import warp_reference
 
 
@@ -46,4 +47,4 @@ def _fake(input: Tensor, offset: Tensor) -> Tensor:
     return empty_output(input, input.shape)
 
 
-register("warp", "Tensor input, Tensor offset", reference=warp_reference, fake=_fake)
+register("warp", "Tensor input, Tensor offset", reference=warp_reference, fake=_fake, cpu=cpu)
