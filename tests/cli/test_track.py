@@ -13,9 +13,11 @@ import av
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
-from pliant.models import resolve
+from pliant.models import build, resolve
 
 FRAMES = 12
 
@@ -119,12 +121,28 @@ def test_an_interrupted_run_continues_to_the_same_result(material, result, tmp_p
     assert a == b
 
 
+def test_nothing_marked_what_is_salient_is_followed(material, tmp_path):
+    """A network that finds everything salient, whatever it sees."""
+    network = build("salient_small")
+    torch.nn.init.zeros_(network.prediction.weight)
+    torch.nn.init.constant_(network.prediction.bias, 5.0)
+    save_file(network.state_dict(), tmp_path / "all.safetensors", {"model": "salient_small"})
+    done = pliant(
+        "track", material / "clip.mp4", "--auto", "--auto-weights", tmp_path / "all.safetensors",
+        "-o", tmp_path / "out", "--size", 120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (np.array(Image.open(tmp_path / "out" / "masks" / "00000.png")) == 1).all()
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["frames"] == FRAMES
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (["clip.mp4", "-o", "x"], 2, "mark what to follow: --mask FILE, --box x0,y0,x1,y1, or --auto."),
         (["clip.mp4", "-o", "x", "--auto", "--mask", "m.png"], 2, "leave --mask and --box out"),
         (["--source", "camera:0", "-o", "x", "--auto"], 2, "a live source does not allow: give CLIP."),
+        (["clip.mp4", "-o", "x", "--auto"], 1, "pliant carries no weights yet: pass --auto-weights FILE"),
         (["--mask", "first.png", "-o", "x"], 2, "give one source"),
         (["clip.mp4", "--box", "1,2,3", "-o", "x"], 2, "expected x0,y0,x1,y1[@FRAME]"),
         (["nothing.mp4", "--mask", "first.png", "-o", "x"], 1, "nothing.mp4"),

@@ -253,6 +253,7 @@ def first_mask(
     source: Any,
     model: nn.Module | str = "default",
     *,
+    weights: str | Path | None = None,
     start: int = 0,
     size: int = 480,
     precision: str = "auto",
@@ -260,15 +261,16 @@ def first_mask(
 ) -> np.ndarray:
     """``first_labels`` of a source: opens it for the length of a clip from frame ``start`` on, and closes it.
 
-    source: a file, a folder or a pattern of images; not a live one, which cannot be read twice. model, precision: as
-    of ``salient``; options: as of ``first_labels``. Raises ``MaskError`` where nothing is found, ``SourceError``.
+    source: a file, a folder or a pattern of images; not a live one, which cannot be read twice. model, weights,
+    precision: as of ``salient``; options: as of ``first_labels``. Raises ``MaskError`` where nothing is found,
+    ``SourceError``, ``WeightsError``.
     """
     from pliant.video import read
 
     if isinstance(model, str):
         from pliant.models import load
 
-        model = prepare(load(model, task="salient"), precision)
+        model = prepare(load(model, weights, task="salient"), precision)
     with read(source, start=start) as reader:
         images = [frame.image for frame in islice(reader, model.clip_length)]
     labels = first_labels(images, model, size=size, **options)

@@ -15,7 +15,7 @@ import pliant
 from pliant.datasets.pictures import PictureStore, pack_pictures
 from pliant.datasets.salient_pictures import SalientPictures, _is_clear, write_saliency
 from pliant.datasets.sources import Sources
-from pliant.errors import DatasetError, InputError, WeightsError
+from pliant.errors import DatasetError, InputError
 from pliant.models.d2conv3d.presets import Steering
 from pliant.models.d2conv3d.recipe import (
     FolderRecipe,
@@ -28,7 +28,6 @@ from pliant.models.d2conv3d.recipe import (
 )
 from pliant.training import RECIPES
 from pliant.training.loop import Settings, train
-from pliant.weights import embedded
 
 
 @pytest.fixture
@@ -141,8 +140,8 @@ def test_synthetic_clips_train_the_small_network(pictures, tmp_path):
     settings = Settings(steps=2, batch_size=2, workers=0, precision="fp32")
     network = train(synthetic, tmp_path / "run", settings, on_step=lambda r: losses.append(r.losses))
     assert losses[0].keys() >= {"loss", "lovasz", "cross_entropy"}
-    assert not any(p.requires_grad for p in synthetic.build().encoder.trunk.stem.parameters())
-    assert len(network.encoder.trunk.blocks) == 13
+    assert not any(p.requires_grad for p in synthetic.build().encoder.parameters())
+    assert network.skip32.weight.requires_grad is False  # what is returned is the average
 
 
 def test_where_nothing_moves_what_was_placed_is_salient(pictures, monkeypatch):
@@ -199,13 +198,69 @@ def test_a_steered_network_begins_as_its_plain_twin(tmp_path):
             torch.testing.assert_close(steered(clip), plain(clip), atol=1e-4, rtol=1e-4)
 
 
-def test_a_tracker_lends_its_encoder_and_its_key():
-    tracker = pliant.load("spvos_light")
-    network = _build("salient_small", embedded("spvos_light", "spvos_light.safetensors"))
-    assert torch.equal(network.encoder.neck.weight, tracker.key_encoder.neck.weight)
-    assert torch.equal(network.key.weight, tracker.key.weight)
-    with pytest.raises(WeightsError, match="of a tracker with another key encoder than salient_small"):
-        _build("salient_small", embedded("spvos_small", "spvos_small.safetensors"))
+def imagenet_like() -> dict[str, torch.Tensor]:
+    """Random weights under torchvision's names for a MobileNetV2: stem, blocks 1 to 17, head."""
+    rows = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]
+    generator, state = torch.Generator().manual_seed(0), {}
+
+    def add(convolution, norm, *shape):
+        fan_in = shape[1] * shape[2] * shape[3]
+        state[f"{convolution}.weight"] = torch.randn(*shape, generator=generator) / fan_in**0.5
+        for name, value in (("weight", 1.0), ("bias", 0.1), ("running_mean", 0.2), ("running_var", 1.5)):
+            state[f"{norm}.{name}"] = torch.full((shape[0],), value)
+
+    add("features.0.0", "features.0.1", 32, 3, 3, 3)
+    number, before = 1, 32
+    for expansion, channels, repeats, _ in rows:
+        for _ in range(repeats):
+            place, hidden = f"features.{number}.conv", before * expansion
+            if expansion > 1:
+                add(f"{place}.0.0", f"{place}.0.1", hidden, before, 1, 1)
+            at = int(expansion > 1)
+            add(f"{place}.{at}.0", f"{place}.{at}.1", hidden, 1, 3, 3)
+            add(f"{place}.{at + 1}", f"{place}.{at + 2}", channels, hidden, 1, 1)
+            number, before = number + 1, channels
+    add("features.18.0", "features.18.1", 1280, 320, 1, 1)
+    state["classifier.1.weight"], state["classifier.1.bias"] = torch.zeros(1000, 1280), torch.zeros(1000)
+    return state
+
+
+def by_the_definition(state: dict[str, torch.Tensor], image: torch.Tensor) -> torch.Tensor:
+    """torchvision's forward up to the classifier, norms unfolded."""
+
+    def layer(x, convolution, norm, stride=1, groups=1, relu=True):
+        weight = state[f"{convolution}.weight"]
+        x = torch.nn.functional.conv2d(x, weight, None, stride, weight.shape[-1] // 2, groups=groups)
+        names = ("running_mean", "running_var", "weight", "bias")
+        x = torch.nn.functional.batch_norm(x, *(state[f"{norm}.{name}"] for name in names), eps=1e-5)
+        return x.clamp(0, 6) if relu else x
+
+    strides = {2: 2, 4: 2, 7: 2, 14: 2}
+    x = layer(image, "features.0.0", "features.0.1", 2)
+    for number in range(1, 18):
+        place, y = f"features.{number}.conv", x
+        at = int(number > 1)
+        if at:
+            y = layer(y, f"{place}.0.0", f"{place}.0.1")
+        y = layer(y, f"{place}.{at}.0", f"{place}.{at}.1", strides.get(number, 1), groups=y.shape[1])
+        y = layer(y, f"{place}.{at + 1}", f"{place}.{at + 2}", relu=False)
+        x = x + y if y.shape == x.shape else y
+    return layer(x, "features.18.0", "features.18.1")
+
+
+def test_imagenet_weights_fill_the_whole_encoder(tmp_path):
+    state = imagenet_like()
+    torch.save(state, tmp_path / "mobilenet_v2.pth")
+    network = _build("salient_small", tmp_path / "mobilenet_v2.pth").eval()
+    image = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        f4, f8, f16, f32 = network.encoder(image)
+        expected = by_the_definition(state, image)
+    assert [tuple(f.shape[1:]) for f in (f4, f8, f16, f32)] == [
+        (144, 16, 24), (192, 8, 12), (576, 4, 6), (1280, 2, 3)
+    ]  # fmt: skip
+    torch.testing.assert_close(f32, expected, atol=1e-4, rtol=1e-4)
+
 
 
 def test_recipes_are_in_the_table(root):

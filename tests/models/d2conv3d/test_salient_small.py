@@ -38,14 +38,14 @@ def test_frames_encoded_one_by_one_give_the_same(network):
 
 @pytest.mark.parametrize("steering", [None, Steering(axes="yx"), Steering("deform", "tyx"), Steering("aspp")], ids=str)
 def test_other_steering(steering):
-    network = pliant.build("salient_small", steering=steering, widths=(16, 16, 16), blocks=(1, 1, 1))
+    network = pliant.build("salient_small", steering=steering, widths=(16, 16, 16))
     logits = network(torch.randn(1, 3, 3, 32, 32))
     logits.mean().backward()
     assert all(p.grad is not None for p in network.parameters())
 
 
 def test_without_correlation_time_is_mixed_by_convolutions_alone():
-    network = pliant.build("salient_small", correlation_radius=0, widths=(16, 16, 16), blocks=(1, 1, 1)).eval()
+    network = pliant.build("salient_small", correlation_radius=0, widths=(16, 16, 16)).eval()
     clip = torch.randn(1, 3, 3, 32, 32)
     changed = clip.clone()
     changed[:, :, 2] = 0

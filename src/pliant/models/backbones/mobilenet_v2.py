@@ -15,7 +15,7 @@ from pliant.errors import WeightsError
 from pliant.nn.fused_conv import conv2d, conv2d_add, conv2d_relu6
 from pliant.weights import read_state
 
-__all__ = ["InvertedResidual", "MobileNetV2Trunk", "read_mobilenet_v2"]
+__all__ = ["InvertedResidual", "MobileNetV2Tail", "MobileNetV2Trunk", "read_mobilenet_v2", "read_mobilenet_v2_tail"]
 
 _EPSILON = 1e-5
 # (expansion, channels, stride) of the blocks features.1 to features.13.
@@ -97,28 +97,59 @@ class MobileNetV2Trunk(nn.Module):
         return features[0], features[1], conv2d_relu6(self.last, x)
 
 
+class MobileNetV2Tail(nn.Module):
+    """What follows the trunk: its features at 1/16 [N, 576, h, w] -> at 1/32 [1280], which the classifier averages."""
+
+    channels = 1280
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(
+            InvertedResidual(576, 160, 2, 1),  # block 14, whose first layer is the trunk's last
+            InvertedResidual(160, 160, 1, 6),
+            InvertedResidual(160, 160, 1, 6),
+            InvertedResidual(160, 320, 1, 6),
+        )
+        self.head = nn.Conv2d(320, 1280, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return conv2d_relu6(self.head, self.blocks(x))
+
+
 def read_mobilenet_v2(path: str | Path) -> dict[str, Tensor]:
     """torchvision's MobileNetV2 in the file ``path`` as weights of ``MobileNetV2Trunk``, batch norms folded.
 
     Input: RGB in [0, 1], ImageNet mean and standard deviation. Raises ``WeightsError`` for any other file.
     """
-    state = read_state(Path(path))
-    result: dict[str, Tensor] = {}
+    layers = [("features.0.0", "features.0.1", "stem")]
+    for index, (expansion, _, _) in enumerate(_ROWS):
+        layers += _block(index + 1, f"blocks.{index}", ["expand"] if expansion > 1 else [])
+    layers.append(("features.14.conv.0.0", "features.14.conv.0.1", "last"))
+    return _folded(Path(path), layers)
 
-    def fold(convolution: str, norm: str, name: str) -> None:
-        scale = state[f"{norm}.weight"] / torch.sqrt(state[f"{norm}.running_var"] + _EPSILON)
-        result[f"{name}.weight"] = state[f"{convolution}.weight"] * scale[:, None, None, None]
-        result[f"{name}.bias"] = state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale
 
+def read_mobilenet_v2_tail(path: str | Path) -> dict[str, Tensor]:
+    """The same file as weights of ``MobileNetV2Tail``."""
+    layers = [entry for entry in _block(14, "blocks.0", ["expand"]) if not entry[2].endswith("expand")]
+    for index in (15, 16, 17):
+        layers += _block(index, f"blocks.{index - 14}", ["expand"])
+    return _folded(Path(path), [*layers, ("features.18.0", "features.18.1", "head")])
+
+
+def _block(number: int, name: str, first: list[str]) -> list[tuple[str, str, str]]:
+    """Convolution, norm and our name of a block's layers."""
+    place, parts = f"features.{number}.conv", [*first, "depthwise"]
+    layers = [(f"{place}.{i}.0", f"{place}.{i}.1", f"{name}.{part}") for i, part in enumerate(parts)]
+    return [*layers, (f"{place}.{len(parts)}", f"{place}.{len(parts) + 1}", f"{name}.project")]
+
+
+def _folded(path: Path, layers: list[tuple[str, str, str]]) -> dict[str, Tensor]:
+    state, result = read_state(path), {}
     try:
-        fold("features.0.0", "features.0.1", "stem")
-        for index, (expansion, _, _) in enumerate(_ROWS):
-            layers = f"features.{index + 1}.conv"
-            names = ["expand", "depthwise"] if expansion > 1 else ["depthwise"]
-            for place, name in enumerate(names):
-                fold(f"{layers}.{place}.0", f"{layers}.{place}.1", f"blocks.{index}.{name}")
-            fold(f"{layers}.{len(names)}", f"{layers}.{len(names) + 1}", f"blocks.{index}.project")
-        fold("features.14.conv.0.0", "features.14.conv.0.1", "last")
+        for convolution, norm, name in layers:
+            scale = state[f"{norm}.weight"] / torch.sqrt(state[f"{norm}.running_var"] + _EPSILON)
+            result[f"{name}.weight"] = state[f"{convolution}.weight"] * scale[:, None, None, None]
+            result[f"{name}.bias"] = state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale
     except KeyError as error:
         missing = error.args[0]
         raise WeightsError(f"{path} is not a MobileNetV2 with torchvision's names: {missing} is missing.") from error

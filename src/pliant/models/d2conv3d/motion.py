@@ -71,7 +71,8 @@ class MotionFeatures(nn.Module):
     the best match lies (the mean of all steps, weighted by their softmax), and what of that is not the camera's motion
     (``against_the_camera``), with its length. Where a clip has no such frame all of this is 0.
 
-    channels: of the keys, which are scaled to length 1; radius: of the correlation, in cells.
+    channels: of the keys, whose mean over the frame is taken out before they are scaled to length 1; radius: of the
+    correlation, in cells.
     """
 
     def __init__(self, channels: int, width: int, radius: int, steps: tuple[int, ...]) -> None:
@@ -85,7 +86,7 @@ class MotionFeatures(nn.Module):
 
     def forward(self, keys: Tensor) -> Tensor:
         count, length = keys.shape[:2]
-        keys = F.normalize(keys, dim=2)
+        keys = F.normalize(keys - keys.mean(dim=(3, 4), keepdim=True), dim=2)
         found = [self._against(keys, offset) for step in self.steps for offset in (-step, step)]
         volume = (torch.cat([v for v, _ in found], dim=2) * self.scale).flatten(0, 1)  # [N T, V, h, w]
         flow = torch.cat([f for _, f in found], dim=2).flatten(0, 1).to(volume.dtype)

@@ -66,14 +66,11 @@ class Preset:
 class SmallPreset:
     """Sizes of ``SmallSegmenter``.
 
-    encoder: "mobilenet_v2", or "resnet50" of which ``blocks`` of the first three stages are kept. widths: of
-    the decoder at 1/16, 1/8, 1/4. correlation_radius: in cells of 1/16, 0 switches the motion features off;
+    widths: of the decoder at 1/16, 1/8, 1/4. correlation_radius: in cells of 1/16, 0 switches the motion features off;
     correlation_steps: to which frames before and after. steering: of the refinement modules at 1/16 and 1/8,
     as in ``Preset``.
     """
 
-    encoder: Literal["resnet50", "mobilenet_v2"] = "mobilenet_v2"
-    blocks: tuple[int, int, int] = (3, 4, 3)
     widths: tuple[int, int, int] = (96, 48, 32)
     key_channels: int = 64
     correlation_radius: int = 4

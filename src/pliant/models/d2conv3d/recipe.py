@@ -24,15 +24,16 @@ from pliant.datasets.pictures import PictureStore, pack_pictures
 from pliant.datasets.salient_pictures import SalientPictures, write_saliency
 from pliant.datasets.sources import Sources
 from pliant.datasets.synthetic import SyntheticClips
-from pliant.errors import DatasetError, WeightsError
+from pliant.errors import DatasetError
 from pliant.losses.lovasz import lovasz_hinge
 from pliant.models import d2conv3d
 from pliant.models.backbones.caffe2_csn import read_caffe2_csn
 from pliant.models.backbones.csn import Encoder3d
-from pliant.models.backbones.keras_resnet50 import read_keras_resnet50
+from pliant.models.backbones.mobilenet_v2 import read_mobilenet_v2, read_mobilenet_v2_tail
 from pliant.models.d2conv3d.small import SmallSegmenter
 from pliant.nn.steered_conv import SteeredConv
 from pliant.weights import fit_weights, read_state, read_weights
+from pliant.weights.known_files import recognise
 
 __all__ = ["FolderRecipe", "Stage", "SyntheticRecipe", "from_folder", "plain_from_sources", "small_from_sources"]
 
@@ -48,34 +49,28 @@ class Stage:
 
 
 def _build(name: str, initial: Path | None, options: dict[str, Any] | None = None) -> nn.Module:
-    """The network. initial: folder of the Keras ResNet-50, ir-CSN .pkl, a small tracker's weights (encoder and key
-    are taken), those of a plain twin, or weights of any layout.
+    """The network. initial: ImageNet weights (torchvision's MobileNetV2 for salient_small, ir-CSN .pkl for the others),
+    for salient_small also those of its plain twin, or weights of any layout.
     """
     network = d2conv3d.build(name, **(options or {}))
     if initial is None:
         return network
-    if initial.is_dir():
-        weights = read_keras_resnet50(initial)
-        network.encoder.load_state_dict({key: weights[key] for key in network.encoder.state_dict()})
+    if isinstance(network, SmallSegmenter):
+        _read_small(network, initial, name)
     elif initial.suffix == ".pkl":
         network.encoder.load_state_dict(read_caffe2_csn(initial, network.preset.encoder.blocks))
-    elif isinstance(network, SmallSegmenter):
-        return _small_from(network, initial, name)
     else:
         read_weights(network, initial, family="d2conv3d", name=name)
     return network
 
 
-def _small_from(network: SmallSegmenter, initial: Path, name: str) -> SmallSegmenter:
+def _read_small(network: SmallSegmenter, initial: Path, name: str) -> None:
     state = read_state(initial)
-    if any(key.startswith("key_encoder.") for key in state):
-        state = {key.removeprefix("key_"): value.float() for key, value in state.items()}
-        taken = {key: value for key, value in state.items() if key.startswith(("encoder.", "key."))}
-        own = network.state_dict()
-        if any(key not in own or own[key].shape != value.shape for key, value in taken.items()):
-            raise WeightsError(f"{initial} is of a tracker with another key encoder than {name}.")
-        network.load_state_dict(taken, strict=False)
-        return network
+    known = recognise(state)
+    if known is not None and known.what == "a torchvision MobileNetV2":
+        network.encoder.trunk.load_state_dict(read_mobilenet_v2(initial))
+        network.encoder.tail.load_state_dict(read_mobilenet_v2_tail(initial))
+        return
     for place, layer in network.named_modules():  # of the plain twin: a steered layer begins as its convolution
         if isinstance(layer, SteeredConv) and f"{place}.weight" in state:
             begin = {f"{place}.{key}": value for key, value in layer.state_dict().items() if "deform_params" in key}
@@ -83,7 +78,6 @@ def _small_from(network: SmallSegmenter, initial: Path, name: str) -> SmallSegme
             weight, bias = state.pop(f"{place}.weight"), state.pop(f"{place}.bias")
             state |= {f"{place}.deform_conv.weight": factor * weight, f"{place}.deform_conv.bias": bias, **begin}
     fit_weights(network, state, initial, family="d2conv3d", name=name)
-    return network
 
 
 def _normalised(frames: np.ndarray, network: Any) -> np.ndarray:
@@ -116,7 +110,7 @@ class SyntheticRecipe:
         Stage(0.9, 8, 256, 0.7),
     )
     max_objects: int = 3
-    still: float = 0.5
+    still: float = 0.3
     options: dict[str, Any] = field(default_factory=dict)
 
     def build(self) -> nn.Module:
@@ -126,9 +120,7 @@ class SyntheticRecipe:
         return network
 
     def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
-        encoder = [p for p in network.encoder.parameters() if p.requires_grad]
-        rest = [p for name, p in network.named_parameters() if not name.startswith("encoder.")]
-        return [{"params": encoder, "scale": 0.2}, {"params": rest, "scale": 1.0}]
+        return [{"params": [p for p in network.parameters() if p.requires_grad]}]
 
     def sample(self, step: int, index: int, progress: float) -> dict[str, Any]:
         stage, number = self.stage(progress), step * 4096 + index

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pliant.models.backbones.frame_encoders import frame_encoder
+from pliant.models.backbones.frame_encoders import MobileNetV2Pyramid
 from pliant.models.d2conv3d.motion import MotionFeatures
 from pliant.models.d2conv3d.network import GlobalConvolution, RefinementModule
 from pliant.models.d2conv3d.presets import SmallPreset
@@ -36,9 +36,11 @@ class SmallSegmenter(nn.Module):
         super().__init__()
         self.preset = preset
         w16, w8, w4 = preset.widths
-        self.encoder = frame_encoder(preset.encoder, preset.blocks)
-        c4, c8, c16 = self.encoder.channels
-        self.key = nn.Conv2d(c16, preset.key_channels, 3, padding=1)  # as of the trackers, whose it can be
+        self.encoder = MobileNetV2Pyramid()
+        c4, c8, c16, c32 = self.encoder.channels
+        self.key = nn.Conv2d(c16, preset.key_channels, 1)
+        nn.init.orthogonal_(self.key.weight)  # keeps angles: untrained features match well enough to begin with
+        self.skip32 = nn.Conv2d(c32, w16, 1)
         self.skip16 = nn.Conv2d(c16, w16, 1)
         self.skip8 = nn.Conv2d(c8, w8, 1)
         self.skip4 = nn.Conv2d(c4, w4, 1)
@@ -46,7 +48,7 @@ class SmallSegmenter(nn.Module):
         if preset.correlation_radius:
             self.motion = MotionFeatures(preset.key_channels, w16, preset.correlation_radius, preset.correlation_steps)
         inputs = w16 if self.motion is None else 2 * w16
-        self.context = GlobalConvolution(inputs, w16)
+        self.context = GlobalConvolution(inputs + w16, w16)
         self.context2 = nn.Conv3d(w16, w16, 3, padding=1)
         self.refine16 = RefinementModule(inputs, w16, 16, preset.steering, revised=True)
         self.narrow = nn.Conv3d(w16, w8, 1)
@@ -62,21 +64,21 @@ class SmallSegmenter(nn.Module):
         """
         return self.project(self.encoder(images.contiguous(memory_format=torch.channels_last)))
 
-    def project(self, maps: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, ...]:
-        """What the decoder takes of the encoder's maps at 1/4, 1/8 and 1/16."""
-        f4, f8, f16 = maps
-        features = [conv2d(self.skip4, f4), conv2d(self.skip8, f8), conv2d(self.skip16, f16)]
+    def project(self, maps: tuple[Tensor, Tensor, Tensor, Tensor]) -> tuple[Tensor, ...]:
+        """What the decoder takes of the encoder's maps at 1/4, 1/8, 1/16 and 1/32."""
+        f4, f8, f16, f32 = maps
+        features = [conv2d(self.skip4, f4), conv2d(self.skip8, f8), conv2d(self.skip16, f16), conv2d(self.skip32, f32)]
         if self.motion is not None:
             features.append(conv2d(self.key, f16))
         return tuple(features)
 
     def decode(self, features: tuple[Tensor, ...]) -> Tensor:
         """Logits [N, 1, T, H, W] of the features of clips, each [N, T, C, h, w]."""
-        f4, f8, f16, *keys = features
+        f4, f8, f16, f32, *keys = features
         length = f4.shape[1]
         x16 = torch.cat([f16, self.motion(keys[0])], dim=2) if keys else f16
         pooled = F.avg_pool2d(x16.flatten(0, 1), 2, ceil_mode=True).unflatten(0, x16.shape[:2])
-        context = F.relu(self.context(_frames_last(pooled)))
+        context = F.relu(self.context(_frames_last(torch.cat([pooled, f32], dim=2))))
         context = context + F.relu(self.context2(context))
         x = self.refine16(_frames_last(x16), context)
         x = self.refine8(_frames_last(f8), self.narrow(x))
