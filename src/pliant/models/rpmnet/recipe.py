@@ -151,9 +151,10 @@ class Recipe:
 
     footage: the clips. pictures: a file of ``pack_pictures``, whose pictures are set in motion. synthetic: share of the
     pairs from the latter where both are given. views: share of the samples that are no pair but one frame twice, the
-    second turned, scaled and moved by a known amount: there every place is to be found again. initial: weights of an RPM-Net to go on from. size: side of the crops
-    in pixels. play: how far apart the crops of a pair may be, in pixels: with both at one place the embedding learns
-    where in the crop it is, which padding tells, instead of what is there. max_gap: see ``FramePairs``.
+    second turned, scaled and moved by a known amount: there every place is to be found again. initial: weights of an
+    RPM-Net to go on from. size: side of the crops in pixels. play: how far apart the crops of a pair may be, in pixels:
+    with both at one place the embedding learns where in the crop it is, which padding tells, instead of what is there.
+    max_gap: see ``FramePairs``.
     """
 
     footage: Footage | None
@@ -267,26 +268,18 @@ class Recipe:
                 truth.append(reduce(colour.from_rgb(rgb, space)))
         there, back, *embeddings = network(*inputs, shift=batch["shift"], with_embeddings=True)
         weights = 1 - (1 - self.terms.kept_channels) * batch["seen"]
-        known = batch["known"]
-        pairs = (~known).nonzero()[:, 0]
         with plain:
-            again = self._found_again(*embeddings, batch["affine"], known)
-            if not len(pairs):
-                zero = again.detach() * 0
-                return {"loss": self.terms.again * again + 0 * there.sum(), "again": again.detach(), "motion": zero}
-            truth = [colours[pairs] for colours in truth]
-            embeddings = [embedding[pairs] for embedding in embeddings]
-            there, back, weights = there[pairs], back[pairs], weights[pairs]
             first = photometric_terms(*truth, there, back, weights, self.terms, progress)
             second = photometric_terms(*reversed(truth), back, there, weights, self.terms, progress)
             seen = [photometric.in_view(offset.detach()) for offset in (there, back)]
             first["similarity"] = similarity_term(*truth, embeddings, weights, seen[0])
             second["similarity"] = similarity_term(*reversed(truth), embeddings[::-1], weights, seen[1])
+            again = self._found_again(*embeddings, batch["affine"], batch["known"])
         terms = {name: (first[name] + second[name]) / 2 for name in first} | {"again": again}
         total = terms["colour"]
         for name in ("structure", "smoothness", "cycle", "similarity", "again"):
             total = total + getattr(self.terms, name) * terms[name]
-        motion = (there.detach() - batch["shift"][pairs][:, :, None, None]).square().sum(1).sqrt().mean()
+        motion = (there.detach() - batch["shift"][:, :, None, None]).square().sum(1).sqrt().mean()
         return {"loss": total, **{name: value.detach() for name, value in terms.items()}, "motion": motion}
 
     @staticmethod
