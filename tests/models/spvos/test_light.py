@@ -161,7 +161,7 @@ def test_without_a_teacher_it_learns_as_spvos_small_does(recipe):
 
 @pytest.mark.slow
 def test_the_score_of_a_short_sequence_is_not_below_the_model_card_s():
-    """car-shadow, 40 frames, in float32, for which the network is made."""
-    clips = [clip for clip in read_clips(shared("data", "davis-dev"), "val") if clip.name == "car-shadow"]
-    # The card says 87.8; the rest is left for other arithmetic on other machines.
-    assert mean_overlap(pliant.load("spvos_light"), clips, "fp32") >= 0.865
+    """libby, 49 frames, in float32."""
+    clips = [clip for clip in read_clips(shared("data", "davis-dev"), "val") if clip.name == "libby"]
+    # The card says 79.5 (bf16); the rest is left for other arithmetic on other machines.
+    assert mean_overlap(pliant.load("spvos_light"), clips, "fp32") >= 0.78
