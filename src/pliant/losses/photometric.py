@@ -23,6 +23,7 @@ __all__ = [
     "copied_by_similarity",
     "cycle_error",
     "edge_aware_smoothness",
+    "found_again",
     "in_view",
     "masked_mean",
     "neighbourhoods",
@@ -92,6 +93,35 @@ def copied_by_similarity(
     keys = F.normalize(reference.float(), dim=1).flatten(2)
     weights = (queries.transpose(1, 2) @ keys).softmax(-1)  # [N, P, h w]
     return weights @ values.flatten(2).transpose(1, 2)
+
+
+def found_again(
+    target: Tensor, reference: Tensor, affine: Tensor, places: Tensor, temperature: float = 0.07
+) -> Tensor:
+    """How surely each place is found where it is known to lie in the reference: cross-entropy over all its positions.
+
+    target, reference: embeddings [N, C, h, w]. affine: [N, 2, 3], (row, column, 1) in cells of the target to (row,
+    column) in cells of the reference. places: [N, P], row-major indices into the target. The true position counts by
+    bilinear weights of its four neighbours; places that lie outside of the reference do not count. A scalar, float32:
+    the mean over the others, 0 where there are none. Source: InfoNCE (van den Oord et al., 2018) over positions.
+    """
+    height, width = reference.shape[-2:]
+    rows, columns = places // target.shape[-1], places % target.shape[-1]
+    position = torch.stack((rows, columns, torch.ones_like(rows)), 1).to(affine.dtype)  # [N, 3, P]
+    y, x = (affine @ position).unbind(1)
+    inside = (y >= 0) & (y <= height - 1) & (x >= 0) & (x <= width - 1)
+    chosen = places[:, None].expand(-1, target.shape[1], -1)
+    queries = F.normalize(target.float(), dim=1).flatten(2).gather(2, chosen) / temperature
+    keys = F.normalize(reference.float(), dim=1).flatten(2)
+    logarithms = (queries.transpose(1, 2) @ keys).log_softmax(-1)  # [N, P, h w]
+    total = logarithms.new_zeros(places.shape)
+    top, left = y.clamp(0, height - 1).floor(), x.clamp(0, width - 1).floor()
+    for row in (top, top + 1):
+        for column in (left, left + 1):
+            weight = (1 - (y - row).abs()).clamp_min(0) * (1 - (x - column).abs()).clamp_min(0)
+            index = row.clamp(max=height - 1) * width + column.clamp(max=width - 1)
+            total = total - weight * logarithms.gather(2, index.long()[..., None])[..., 0]
+    return (total * inside).sum() / inside.sum().clamp_min(1)
 
 
 def neighbourhoods(colours: Tensor, dilation: int = 2) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from pliant.datasets.unlabelled import Footage
+from pliant.losses.photometric import found_again
 from pliant.models.rpmnet import RPMNet, colour
 from pliant.models.rpmnet.presets import Preset
 from pliant.models.rpmnet.recipe import Recipe, Terms, change_light, hide_channels, photometric_terms, similarity_term
@@ -47,7 +48,7 @@ def test_crops_of_a_pair_differ_by_the_shift_that_is_told(tmp_path: Path):
     still = cv2.resize(np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8), (96, 72))
     for t in range(2):
         cv2.imwrite(str(tmp_path / f"{t}.png"), still)
-    recipe = Recipe(Footage([tmp_path], 72, cache=tmp_path / "cache"), size=48, play=24)
+    recipe = Recipe(Footage([tmp_path], 72, cache=tmp_path / "cache"), size=48, play=24, views=0)
     seen = set()
     for index in range(6):
         sample = recipe.sample(0, index, 0.0)
@@ -57,6 +58,45 @@ def test_crops_of_a_pair_differ_by_the_shift_that_is_told(tmp_path: Path):
         assert np.array_equal(target, reference)
         seen.add((dy, dx))
     assert len(seen) > 3
+
+
+def test_the_second_view_shows_each_place_where_the_map_says(tmp_path: Path):
+    smooth = cv2.resize(np.random.default_rng(0).integers(0, 256, (7, 9, 3), np.uint8), (160, 120))
+    for t in range(2):
+        cv2.imwrite(str(tmp_path / f"{t}.png"), smooth)
+    recipe = Recipe(Footage([tmp_path], 120, cache=tmp_path / "cache"), size=64, play=24, views=1.0)
+    for index in range(6):
+        sample = recipe.sample(0, index, 0.0)
+        assert sample["known"]
+        rows, columns = np.mgrid[:16, :16]
+        y, x = np.einsum("ij,jkl->ikl", sample["affine"], np.stack([rows, columns, np.ones_like(rows)]))
+        inside = (y >= 0) & (y <= 15) & (x >= 0) & (x <= 15)
+        assert inside.mean() > 0.3
+        again = cv2.remap(
+            sample["reference"].transpose(1, 2, 0), (4 * x + 1.5).astype(np.float32), (4 * y + 1.5).astype(np.float32),
+            cv2.INTER_LINEAR,
+        )  # fmt: skip
+        first = cv2.resize(sample["target"].transpose(1, 2, 0), (16, 16), interpolation=cv2.INTER_AREA)
+        assert np.abs(again.astype(int) - first)[inside].mean() < 6
+        middle = sample["affine"] @ np.array([7.5, 7.5, 1])
+        np.testing.assert_allclose(sample["shift"], middle - 7.5, atol=1e-4)
+
+
+def test_places_are_found_again_by_embeddings_that_tell_them_apart():
+    """Each position its own vector, moved by (2, 1) cells: nothing to lose; none known: 0; all alike: log of all."""
+    apart = torch.eye(64).reshape(1, 64, 8, 8)
+    moved = torch.roll(apart, (2, 1), (2, 3))
+    affine = torch.tensor([[[1.0, 0, 2], [0, 1, 1]]])
+    places = torch.arange(64)[None]
+    assert float(found_again(apart, moved, affine, places)) < 1e-3
+    assert float(found_again(apart, apart, affine, places)) > 10
+    assert float(found_again(apart, moved, affine + 100, places)) == 0
+    alike = torch.ones(1, 4, 8, 8)
+    assert float(found_again(alike, alike, affine, places)) == pytest.approx(math.log(64), rel=1e-5)
+    half = torch.tensor([[[1.0, 0, 0.5], [0, 1, 0]]])
+    logarithms = (apart.flatten(2)[0].T @ apart.flatten(2)[0] / 0.07).log_softmax(1)
+    expected = -(logarithms[9, 9] + logarithms[9, 17]) / 2
+    assert float(found_again(apart, apart, half, torch.tensor([[9]]))) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_channels_are_hidden_as_often_as_said():
@@ -113,7 +153,7 @@ def test_every_loss_reaches_every_parameter(frames: Footage, kind: str, space: s
     torch.manual_seed(0)
     network = recipe.build()
     losses = recipe.loss(network, batch_of(recipe), 0.5)
-    assert set(losses) == {"loss", "colour", "structure", "smoothness", "cycle", "similarity", "motion"}
+    assert set(losses) == {"loss", "colour", "structure", "smoothness", "cycle", "similarity", "again", "motion"}
     losses["loss"].backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
@@ -133,7 +173,9 @@ def test_bfloat16_gives_nearly_the_same_loss(frames: Footage):
     torch.manual_seed(0)
     network, batch = recipe.build().eval(), batch_of(recipe)
     with torch.no_grad():
+        torch.manual_seed(1)  # the same random places
         exact = recipe.loss(network, batch, 0.0)["loss"]
+        torch.manual_seed(1)
         with torch.autocast("cpu", torch.bfloat16):
             low = recipe.loss(network, batch, 0.0)["loss"]
     assert low.dtype == torch.float32
@@ -171,6 +213,7 @@ def test_it_learns_to_find_the_shift_of_a_random_texture():
     network.train()
     optimiser = torch.optim.AdamW(recipe.parameter_groups(network), fused=True)
     steps, neutral = 500, {"seen": torch.ones(4, 3), "light": torch.zeros(4, 2, 2), "shift": torch.zeros(4, 2)}
+    neutral |= {"affine": torch.zeros(4, 2, 3), "known": torch.zeros(4, dtype=torch.bool)}
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = 1e-3 * min(1, (step + 1) / 30) * 0.5 * (1 + math.cos(math.pi * step / steps))

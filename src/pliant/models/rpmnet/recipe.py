@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -50,6 +51,7 @@ class Terms:
     smoothness: float = 0.05
     cycle: float = 0.0
     similarity: float = 1.0
+    again: float = 0.3
     hide_one: float = 0.5  # probability of hiding one of the colour channels from the network
     hide_both: float = 0.25
     light: float = 0.2  # largest change of brightness and of contrast, drawn for each frame
@@ -148,14 +150,17 @@ class Recipe:
     """Self-supervised training on unlabelled clips (``pliant.training.loop.Recipe``).
 
     footage: the clips. pictures: a file of ``pack_pictures``, whose pictures are set in motion. synthetic: share of the
-    samples from the latter where both are given. initial: weights of an RPM-Net to go on from. size: side of the crops
-    in pixels. play: how far apart the crops of a pair may be, in pixels: with both at one place the embedding learns
-    where in the crop it is, which padding tells, instead of what is there. max_gap: see ``FramePairs``.
+    pairs from the latter where both are given. views: share of the samples that are no pair but one frame twice, the
+    second turned, scaled and moved by a known amount: there every place is to be found again. initial: weights of an
+    RPM-Net to go on from. size: side of the crops in pixels. play: how far apart the crops of a pair may be, in pixels:
+    with both at one place the embedding learns where in the crop it is, which padding tells, instead of what is there.
+    max_gap: see ``FramePairs``.
     """
 
     footage: Footage | None
     pictures: Path | None = None
     synthetic: float = 0.3
+    views: float = 0.35
     preset: Preset = field(default_factory=Preset)
     terms: Terms = field(default_factory=Terms)
     initial: Path | None = None
@@ -182,6 +187,7 @@ class Recipe:
 
     def sample(self, step: int, index: int, progress: float) -> dict[str, np.ndarray]:
         """One pair: target, reference, uint8 [3, size, size]; shift [2], how many cells later the target's crop begins;
+        affine [2, 3], where places of the target lie in the reference (``found_again``), and known, whether that is so;
         seen [3], which channels the network may see; light [2, 2], changes of brightness and contrast of target and
         reference.
         """
@@ -191,15 +197,49 @@ class Recipe:
             pair = self._set_in_motion(random, progress)
         else:
             pair = FramePairs(self.footage, self.size + self.play, self.max_gap).draw(random, progress)
-        places = 4 * random.integers(0, self.play // 4 + 1, (2, 2))
-        target, reference = (
-            np.ascontiguousarray(image[top : top + self.size, left : left + self.size].transpose(2, 0, 1))
-            for image, (top, left) in zip(pair, places)
-        )
-        shift = ((places[0] - places[1]) / 4).astype(np.float32)
+        known = random.random() < self.views
+        if known:
+            target, reference, affine = self._twice(pair[0], random)
+            centre = np.full(2, (self.size / 4 - 1) / 2)
+            shift = affine[:, :2] @ centre + affine[:, 2] - centre
+        else:
+            places = 4 * random.integers(0, self.play // 4 + 1, (2, 2))
+            target, reference = (
+                image[top : top + self.size, left : left + self.size] for image, (top, left) in zip(pair, places)
+            )
+            shift = (places[0] - places[1]) / 4
+            affine = np.zeros((2, 3))
         seen = hide_channels(self.terms, random)
         light = random.uniform(-self.terms.light, self.terms.light, (2, 2)).astype(np.float32)
-        return {"target": target, "reference": reference, "shift": shift, "seen": seen, "light": light}
+        return {
+            "target": np.ascontiguousarray(target.transpose(2, 0, 1)),
+            "reference": np.ascontiguousarray(reference.transpose(2, 0, 1)),
+            "shift": shift.astype(np.float32),
+            "affine": affine.astype(np.float32),
+            "known": np.bool_(known),
+            "seen": seen,
+            "light": light,
+        }
+
+    def _twice(self, image: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Two views of an image and the affine map [2, 3] from cells of the first to cells of the second."""
+        room, half = self.play / 2, (self.size - 1) / 2
+        middle = np.array(image.shape[:2]) / 2 - 0.5
+        views, inverses = [], []
+        for spread in (0.0, 1.0):
+            angle = random.normal(0, 0.25 * spread)
+            scale = np.exp(random.normal(0, 0.2 * spread))
+            turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / scale
+            matrix = np.column_stack([turn, middle + random.uniform(-room, room, 2) - turn @ [half, half]])
+            inverses.append(np.vstack([matrix, [0, 0, 1]]))  # (row, column) of a view to that of the image
+            swapped = matrix[::-1][:, [1, 0, 2]]  # OpenCV has columns first
+            flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+            view = cv2.warpAffine(image, swapped, (self.size,) * 2, flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+            views.append(view)
+        # A cell's centre lies at 4 c + 1.5 in pixels.
+        cells = np.array([[4, 0, 1.5], [0, 4, 1.5], [0, 0, 1]])
+        affine = np.linalg.inv(cells) @ np.linalg.inv(inverses[1]) @ inverses[0] @ cells
+        return *views, affine[:2]
 
     def _set_in_motion(self, random: np.random.Generator, progress: float) -> tuple[np.ndarray, np.ndarray]:
         """Two frames of a synthetic clip; its masks are not looked at. Slow in the first third."""
@@ -234,12 +274,23 @@ class Recipe:
             seen = [photometric.in_view(offset.detach()) for offset in (there, back)]
             first["similarity"] = similarity_term(*truth, embeddings, weights, seen[0])
             second["similarity"] = similarity_term(*reversed(truth), embeddings[::-1], weights, seen[1])
-        terms = {name: (first[name] + second[name]) / 2 for name in first}
+            again = self._found_again(*embeddings, batch["affine"], batch["known"])
+        terms = {name: (first[name] + second[name]) / 2 for name in first} | {"again": again}
         total = terms["colour"]
-        for name in ("structure", "smoothness", "cycle", "similarity"):
+        for name in ("structure", "smoothness", "cycle", "similarity", "again"):
             total = total + getattr(self.terms, name) * terms[name]
         motion = (there.detach() - batch["shift"][:, :, None, None]).square().sum(1).sqrt().mean()
         return {"loss": total, **{name: value.detach() for name, value in terms.items()}, "motion": motion}
+
+    @staticmethod
+    def _found_again(target: Tensor, reference: Tensor, affine: Tensor, known: Tensor) -> Tensor:
+        """``found_again`` of random places of the samples whose affine map is known."""
+        if not known.any():
+            return target.new_zeros((), dtype=torch.float32)
+        target, reference, affine = target[known], reference[known], affine[known]
+        count = target.shape[-2] * target.shape[-1]
+        places = torch.rand(len(target), count, device=target.device).argsort(1)[:, :_PLACES]
+        return photometric.found_again(target, reference, affine.float(), places)
 
 
 def from_sources(sources: Sources) -> Recipe:

@@ -1,8 +1,7 @@
-"""Training of ``spvos_light``: its encoder imitates that of ``spvos_small`` first, then all of it follows objects."""
+"""Training of ``spvos_light``: it learns to see and to follow as ``spvos_small`` does."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +13,9 @@ from torch import Tensor, nn
 from pliant.datasets.crops import Crops
 from pliant.datasets.sources import Sources
 from pliant.errors import InputError
-from pliant.models.spvos.imitation import copy_common, imitating_parameters, imitation_loss
+from pliant.models.spvos.imitation import following_loss, imitation_loss
 from pliant.models.spvos.small import SmallTracker, build
-from pliant.models.spvos.small_recipe import SmallRecipe, from_sources, normalised
+from pliant.models.spvos.small_recipe import SmallRecipe, Stage, from_sources, normalised
 from pliant.weights import read_weights
 
 __all__ = ["LightRecipe", "from_teacher"]
@@ -24,62 +23,48 @@ __all__ = ["LightRecipe", "from_teacher"]
 
 @dataclass(frozen=True)
 class LightRecipe(SmallRecipe):
-    """``spvos_light`` after a teacher.
+    """``spvos_light`` after a teacher, in every step on pictures and on clips.
 
-    teacher: weights of ``spvos_small``; all but what makes the encoder's outputs is copied from it. imitation: the
-    share of the schedule in which crops of pictures pass both encoders and the squared error is the loss; the clips of
-    ``SmallRecipe`` follow, at a quarter of the learning rate. crops: pictures a sample in the first part.
+    teacher: weights of ``spvos_small``. crops: pictures beside a clip, on which keys and context regress the
+    teacher's; the clip's masks come half from the teacher, half from the generator.
     """
 
     name: str = "spvos_light"
+    stages: tuple[Stage, ...] = (
+        Stage(0.0, 3, 256, 0.8, 0.5),
+        Stage(0.5, 4, 256, 1.0, 0.3),
+    )
     teacher: Path | None = None
-    imitation: float = 0.6
     crops: int = 2
 
-    def build(self) -> SmallTracker:
-        network = super().build()
-        copy_common(network, self._teacher)
-        return network
-
     def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
-        own, rest = imitating_parameters(network)
-        # Imitation bears larger steps than clips; ``schedule`` takes them back.
-        return [{"params": own, "scale": 3.0}, {"params": rest, "scale": 3.0}]
+        encoder = [p for p in network.key_encoder.parameters() if p.requires_grad]
+        rest = [p for name, p in network.named_parameters() if not name.startswith("key_encoder.")]
+        # Regression bears larger steps than masks alone do.
+        return [{"params": encoder, "scale": 2.0}, {"params": rest, "scale": 4.0}]
 
     def sample(self, step: int, index: int, progress: float) -> dict[str, Any]:
-        if progress > self.imitation:
-            return super().sample(step, index, self._clip_progress(progress))
-        side, first = self.stages[0].side, (step * 4096 + index) * self.crops
+        side, first = self.stage(progress).side, (step * 4096 + index) * self.crops
         crops = Crops(self._store, self.seed, (side, side))
-        return {"images": normalised(np.stack([crops[first + i] for i in range(self.crops)]))}
+        pictures = normalised(np.stack([crops[first + i] for i in range(self.crops)]))
+        return {"crops": pictures, **super().sample(step, index, progress)}
 
     def loss(self, network: nn.Module, batch: dict[str, Tensor], progress: float) -> dict[str, Tensor]:
-        if "labels" in batch:
-            return super().loss(network, batch, self._clip_progress(progress))
         if not isinstance(network, SmallTracker):
             raise InputError("imitation of a teacher runs in one process: start it without torchrun.")
-        return imitation_loss(network, self._teacher, batch["images"].flatten(0, 1))
-
-    def schedule(self, progress: float) -> float:
-        """In each part a short rise and half a cosine: from 1 to a tenth, then from a quarter to nearly nothing."""
-        if progress <= self.imitation:
-            part = progress / self.imitation
-            return min(1.0, part / 0.02) * (0.1 + 0.9 * _fall(part))
-        part = self._clip_progress(progress)
-        return 0.25 * min(1.0, part / 0.05) * (0.02 + 0.98 * _fall(part))
-
-    def _clip_progress(self, progress: float) -> float:
-        return (progress - self.imitation) / (1 - self.imitation)
+        seen = imitation_loss(network, self._teacher, batch["crops"].flatten(0, 1))
+        length = batch["images"].shape[1]
+        followed = following_loss(
+            network, self._teacher, batch["images"], self._masks(batch), batch["valid"],
+            [t < length - 1 for t in range(length)], batch["hinted"], float(batch["hard"][0]),
+        )  # fmt: skip
+        return {**seen, **followed, "loss": seen["loss"] + followed["loss"]}
 
     @cached_property
     def _teacher(self) -> SmallTracker:
         teacher = build()
         read_weights(teacher, self.teacher, family="spvos", name="spvos_small")
         return teacher.eval().requires_grad_(False)
-
-
-def _fall(part: float) -> float:
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, part)))
 
 
 def from_teacher(sources: Sources) -> SmallRecipe:

@@ -28,7 +28,10 @@ class Preset:
 PRESETS: dict[str, Preset] = {
     "stcn": Preset("stcn"),
     "spvos_small": Preset("small"),
-    "spvos_light": Preset("small", {"encoder": "mobilenet_v2"}),
+    "spvos_light": Preset(
+        "small",
+        {"encoder": "mobilenet_v2", "decoder_channels": (128, 64, 32), "memory_channels": (32, 64, 128)},
+    ),
     "spvos_small_triple": Preset("small_sparse"),
     "spvos_small_static": Preset("small_sparse", {"method": "static"}),
     "spvos_small_residual": Preset("small_sparse", {"method": "residual"}),
