@@ -1,4 +1,4 @@
-"""Encoders of single frames for networks that run on CPUs: ImageNet networks cut at 1/16, batch norms folded in.
+"""Encoders of single frames for networks that run on CPUs: ImageNet networks, batch norms folded in.
 
 They give maps at 1/4, 1/8, 1/16 (and 1/32); ``channels`` says how wide they are, ``general`` which layers keep their
 ImageNet weights in training.

@@ -102,9 +102,7 @@ class MotionFeatures(nn.Module):
         first, last = max(0, -offset), length - max(0, offset)
         channels = (2 * self.radius + 1) ** 2
         if lost == length:
-            return keys.new_zeros(count, length, channels, height, width), keys.new_zeros(
-                count, length, 5, height, width
-            )
+            return tuple(keys.new_zeros(count, length, size, height, width) for size in (channels, 5))
         here, there = keys[:, first:last], keys[:, first + offset : last + offset]
         volume = local_correlation(here.flatten(0, 1), there.flatten(0, 1), self.radius)
         pair = volume, self._motion(volume)
