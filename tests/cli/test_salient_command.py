@@ -13,7 +13,9 @@ from safetensors.torch import save_file
 
 import pliant
 from pliant.cli import main
+from pliant.cli.evaluate import evaluate_command
 from pliant.cli.salient import salient
+from pliant.cli.salient_dataset import salient_dataset
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +92,37 @@ def test_a_source_that_is_not_there(weights, tmp_path, capsys):
               "--weights", str(weights)])  # fmt: skip
     assert stop.value.code == 1
     assert "no.mp4" in capsys.readouterr().err
+
+
+def test_every_sequence_of_a_dataset(clip, weights, tmp_path):
+    root = tmp_path / "DAVIS"
+    for name in ("one", "two"):
+        for kind in ("JPEGImages", "Annotations"):
+            (root / kind / "480p" / name).mkdir(parents=True)
+        for t in range(9):
+            Image.open(clip / f"{t}.png").save(root / "JPEGImages/480p" / name / f"{t:05d}.jpg")
+            mask = np.zeros((40, 64), np.uint8)
+            mask[10:30, 10:40] = 1
+            Image.fromarray(mask).save(root / "Annotations/480p" / name / f"{t:05d}.png")
+    for year in ("2016", "2017"):
+        (root / "ImageSets" / year).mkdir(parents=True)
+        (root / "ImageSets" / year / "val.txt").write_text("one\ntwo\n")
+
+    def run(command, *arguments):
+        return CliRunner().invoke(command, [str(a) for a in arguments])
+
+    options = ("-o", tmp_path / "results", "--model", "d2conv3d_tiny", "--weights", weights, "--size", 40)
+    done = run(salient_dataset, root, *options)
+    assert done.exit_code == 0 and "2 sequences in" in done.output
+    files = sorted(str(p.relative_to(tmp_path / "results")) for p in (tmp_path / "results").rglob("*"))
+    assert files == ["one", *(f"one/{t:05d}.png" for t in range(9)), "two", *(f"two/{t:05d}.png" for t in range(9))]
+    alone = call(clip, "-o", tmp_path / "alone", "--model", "d2conv3d_tiny", "--weights", weights, "--size", 40)
+    assert alone.exit_code == 0
+    masks = (np.array(Image.open(tmp_path / p)) for p in ("results/one/00004.png", "alone/masks/4.png"))
+    first, second = masks
+    assert first.shape == second.shape == (40, 64)
+    again = run(salient_dataset, root, *options)
+    assert "--resume" in str(again.exception)
+    assert "0 sequences in" in run(salient_dataset, root, *options, "--resume").output
+    scored = run(evaluate_command, "davis2016", "--gt", root, "--results", tmp_path / "results")
+    assert scored.exit_code == 0, scored.output

@@ -142,7 +142,6 @@ def test_nothing_marked_what_is_salient_is_followed(material, tmp_path):
         (["clip.mp4", "-o", "x"], 2, "mark what to follow: --mask FILE, --box x0,y0,x1,y1, or --auto."),
         (["clip.mp4", "-o", "x", "--auto", "--mask", "m.png"], 2, "leave --mask and --box out"),
         (["--source", "camera:0", "-o", "x", "--auto"], 2, "a live source does not allow: give CLIP."),
-        (["clip.mp4", "-o", "x", "--auto"], 1, "pliant carries no weights yet: pass --auto-weights FILE"),
         (["--mask", "first.png", "-o", "x"], 2, "give one source"),
         (["clip.mp4", "--box", "1,2,3", "-o", "x"], 2, "expected x0,y0,x1,y1[@FRAME]"),
         (["nothing.mp4", "--mask", "first.png", "-o", "x"], 1, "nothing.mp4"),

@@ -141,7 +141,7 @@ def test_no_frames_give_nothing():
         ({"overlap": 8}, "overlap 8, length 8"),
         ({"length": 0, "overlap": 0}, "length 0"),
         ({"batch": 0}, "batch must be 1 or more, got 0"),
-        ({"tail": "cut"}, "tail must be one of shift, repeat_last, repeat_first, got 'cut'"),
+        ({"tail": "cut"}, "tail must be one of shift, short, repeat_last, repeat_first, got 'cut'"),
         ({"average": "votes"}, "average must be one of probabilities, logits, got 'votes'"),
     ],
 )

@@ -36,7 +36,7 @@ class FeatureBrightness(Brightness):
 
     encoded = 0
 
-    def encode(self, images):
+    def encode(self, images, before):
         self.encoded += len(images)
         return (images.mean(dim=1, keepdim=True),)
 

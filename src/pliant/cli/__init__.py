@@ -20,6 +20,10 @@ COMMANDS = {
     "track-dataset": ("pliant.cli.track_dataset:track_dataset", "Follow the objects of every sequence of a dataset."),
     "train": ("pliant.cli.train:train", "Train a network: one loop, a recipe for each."),
     "salient": ("pliant.cli.salient:salient", "Find what moves and matters in a video, nothing given."),
+    "salient-dataset": (
+        "pliant.cli.salient_dataset:salient_dataset",
+        "Find what moves and matters in every sequence of a dataset.",
+    ),
     "evaluate": ("pliant.cli.evaluate:evaluate_command", "Score results by the rules of a benchmark."),
     "fetch-training-data": (
         "pliant.cli.fetch_training_data:fetch_training_data",

@@ -33,8 +33,7 @@ def _names(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--keep-largest", type=click.IntRange(1), metavar="N", help="At most N objects a frame.")
 @click.option("--smallest", type=click.FloatRange(0, 1, max_open=True), default=0.0005, show_default=True,
               help="Drop objects below this share of the frame.")  # fmt: skip
-@click.option("--size", type=click.IntRange(32), default=480, show_default=True,
-              help="Short side in pixels at which the network looks.")  # fmt: skip
+@click.option("--size", type=click.IntRange(32), help="Side in pixels at which the network looks; else its own.")
 @click.option("--overlap", type=click.IntRange(0), default=3, show_default=True,
               help="Frames that neighbouring clips share; 7 is the papers' dense mode.")  # fmt: skip
 @click.option("--average", type=click.Choice(["probabilities", "logits"]), default="probabilities",

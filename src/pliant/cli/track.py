@@ -36,7 +36,7 @@ class _Box(click.ParamType):
 @click.option("--mask", type=click.Path(), help="Mask image, RLE JSON, or folder of masks by frame.")
 @click.option("--box", "boxes", type=_Box(), multiple=True, help="Mark an object by a box; may be given again.")
 @click.option("--auto", is_flag=True, help="Follow what is salient at the start, nothing marked (`pliant salient`).")
-@click.option("--auto-weights", type=click.Path(), metavar="FILE", help="Weights of the network that --auto asks.")
+@click.option("--auto-weights", type=click.Path(), metavar="FILE", help="Weights of the network that --auto asks, instead of the embedded ones.")
 @click.option("-o", "--out", type=click.Path(), required=True, help="Folder for the results.")
 @click.option("--model", default="default", show_default=True, help="A name that `pliant models` lists.")
 @click.option("--weights", type=click.Path(), help="Weights file instead of the embedded one.")
@@ -89,20 +89,14 @@ def track(
         raise click.UsageError("--auto looks at the first frames twice, which a live source does not allow: give CLIP.")
     if mask is None and not boxes and not auto:
         raise click.UsageError("mark what to follow: --mask FILE, --box x0,y0,x1,y1, or --auto.")
-    from pliant.errors import WeightsError
     from pliant.inference.frames import prepare
     from pliant.inference.jobs import track_to_folder
     from pliant.inference.salient import first_mask
-    from pliant.models import MODELS, load, resolve
+    from pliant.models import load, resolve
     from pliant.video import read
 
     if auto:
-        if auto_weights is None and MODELS[resolve(task="salient")].weights is None:
-            raise WeightsError(
-                "--auto needs a network that finds salient objects, of which pliant carries no weights yet: pass "
-                "--auto-weights FILE (`pliant train salient_small`, or 3DC-Seg's by `pliant convert-checkpoint`)."
-            )
-        mask = first_mask(clip, weights=auto_weights, start=start, size=size, precision=precision)
+        mask = first_mask(clip, weights=auto_weights, start=start, precision=precision)
     by_frame: dict[int, list] = {}
     for box, frame in boxes:
         by_frame.setdefault(frame, []).append(box)

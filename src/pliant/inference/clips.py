@@ -14,7 +14,7 @@ from torch import Tensor
 __all__ = ["Average", "ClipStream", "Tail", "predict_stream"]
 
 Average = Literal["probabilities", "logits"]
-Tail = Literal["shift", "repeat_last", "repeat_first"]
+Tail = Literal["shift", "short", "repeat_last", "repeat_first"]
 # Logits [N, T, H, W] of N clips, each a sequence of T items as they were pushed.
 Predict = Callable[[Sequence[Sequence[Any]]], Tensor]
 
@@ -35,7 +35,8 @@ class ClipStream:
 
     tail: what becomes of the last items, which fill no whole clip. "shift": the last clip moves back to end
     at the last item; it says nothing about items already returned; a stream shorter than a clip is
-    continued by its own mirror image, whose predictions are dropped. "repeat_last", d2conv3d's rule: clips
+    continued by its own mirror image, whose predictions are dropped. "short": the same, but such a stream is one
+    short clip, for networks that take clips of any length. "repeat_last", d2conv3d's rule: clips
     go on starting at every g as long as items are left; they are filled with the last item, and every
     repeat counts as a prediction of it. "repeat_first", 3DC-Seg's rule: the same, filled in front with the
     first item of that clip.
@@ -94,11 +95,13 @@ class ClipStream:
 
     def _last_clips(self) -> list[_Clip]:
         count, length, start = self._pushed, self.length, self._start
-        if self.tail == "shift":
+        if self.tail in ("shift", "short"):
             covered = start - self.gap + length if start else 0
             if covered >= count:
                 return []
             first = max(0, count - length)
+            if self.tail == "short":
+                return [_Clip(range(first, count), range(start, count))]
             return [_Clip([_mirrored(first + i, count) for i in range(length)], range(start, count))]
         starts = range(start, count, self.gap)
         if self.tail == "repeat_last":

@@ -87,17 +87,22 @@ class Geometry:
     """How a picture of ``height`` x ``width`` becomes the network's input, and back.
 
     The short side becomes ``size`` (small pictures are enlarged at most twice), then both sides are padded to
-    multiples of ``stride``, half on each side.
+    multiples of ``stride``, half on each side. stretched: both sides become ``size``, rounded to a multiple of
+    ``stride``, whatever the picture's shape.
     """
 
     height: int
     width: int
     size: int
     stride: int
+    stretched: bool = False
 
     @property
     def inner(self) -> tuple[int, int]:
         """Rows and columns after scaling."""
+        if self.stretched:
+            side = max(1, round(self.size / self.stride)) * self.stride
+            return side, side
         factor = min(self.size / min(self.height, self.width), 2.0)
         return max(1, round(self.height * factor)), max(1, round(self.width * factor))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,7 @@ from pliant.inference.connected_objects import ConnectedObjects
 from pliant.inference.frames import Geometry, as_image, prepare
 from pliant.nn import SteeringMaps
 
-__all__ = ["Found", "SalientStream", "first_labels", "first_mask", "salient"]
+__all__ = ["Found", "SalientStream", "first_labels", "first_mask", "salient", "salient_labels"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,9 @@ class SalientStream:
     >>> rest = stream.finish()
 
     model: a clip-wise network (``pliant.load``), used in the precision and on the device of its weights.
-    size: short side in pixels at which it looks. overlap, average, tail, batch: as of ``ClipStream``. show:
-    what to keep of the dynamic dilated layers, "dilation" and "modulation"; see ``maps``.
+    size: short side in pixels at which it looks; None: the model's own, 480 where it has none. overlap, average, tail,
+    batch: as of ``ClipStream``; tail is "short" for a model that looks at a frame and the one before it (``encode``),
+    "shift" for others. show: what to keep of the dynamic dilated layers, "dilation" and "modulation"; see ``maps``.
 
     Images are [H, W, 3] uint8 RGB, all of one size; probabilities [H, W] float32 of that size.
     """
@@ -63,17 +64,21 @@ class SalientStream:
         self,
         model: nn.Module,
         *,
-        size: int = 480,
+        size: int | None = None,
         overlap: int = 3,
         average: Average = "probabilities",
-        tail: Tail = "shift",
+        tail: Tail | None = None,
         batch: int = 1,
         show: Sequence[str] = (),
     ) -> None:
         if not hasattr(model, "clip_length"):
             raise TypeError(f"{type(model).__name__} does not segment clips: it has no clip_length.")
+        size = getattr(model, "size", 480) if size is None else size
         if size < 32:
             raise ValueError(f"size is the short side in pixels, at least 32, got {size}.")
+        own = "short" if hasattr(model, "encode") else "shift"
+        if own == "short" and tail not in (None, "short"):
+            raise ValueError(f"{type(model).__name__} needs frames in their order: tail must be 'short', got {tail!r}.")
         unknown = set(show) - {"dilation", "modulation"}
         if unknown:
             raise ValueError(f"show knows dilation and modulation, not {', '.join(sorted(unknown))}.")
@@ -83,9 +88,10 @@ class SalientStream:
         out.
         """
         self._geometry: Geometry | None = None
+        self._before: Tensor | None = None
         self._pushed = 0
         self._clips = ClipStream(
-            self._predict, length=model.clip_length, overlap=overlap, average=average, tail=tail, batch=batch
+            self._predict, length=model.clip_length, overlap=overlap, average=average, tail=tail or own, batch=batch
         )
 
     @torch.inference_mode()
@@ -94,15 +100,18 @@ class SalientStream:
         image = as_image(image)
         height, width = image.shape[:2]
         if self._geometry is None:
-            self._geometry = Geometry(height, width, self.size, self.model.stride)
+            stretched = getattr(self.model, "stretched", False)
+            self._geometry = Geometry(height, width, self.size, self.model.stride, stretched)
         geometry = self._geometry
         if (geometry.height, geometry.width) != (height, width):
             raise ValueError(
                 f"frame {self._pushed} is {height} x {width}, those before are {geometry.height} x "
                 f"{geometry.width}: all frames of a stream have one size."
             )
-        pixels = self._pixels(image)
-        item = self.model.encode(pixels) if hasattr(self.model, "encode") else pixels
+        item = pixels = self._pixels(image)
+        if hasattr(self.model, "encode"):
+            item = self.model.encode(pixels, pixels if self._before is None else self._before)
+            self._before = pixels
         self._pushed += 1
         return self._whole(self._clips.push((self._pushed - 1, item)))
 
@@ -227,11 +236,33 @@ def salient(
     return _found(reader, stream, lambda probability: objects.label(probability > threshold))
 
 
+def salient_labels(
+    images: Iterable[np.ndarray],
+    model: nn.Module,
+    *,
+    threshold: float = 0.5,
+    keep_largest: int | None = None,
+    smallest: float = 0.0005,
+    **options: Any,
+) -> Iterator[np.ndarray]:
+    """Labels [H, W] uint8 of what is salient in each of ``images``, [H, W, 3] uint8 RGB, one after another.
+
+    The arguments are those of ``salient``, for a network that is ready.
+    """
+    objects = ConnectedObjects(smallest=smallest, keep_largest=keep_largest)
+    stream = SalientStream(model, **options)
+    for image in images:
+        for probability in stream.push(image):
+            yield objects.label(probability > threshold)
+    for probability in stream.finish():
+        yield objects.label(probability > threshold)
+
+
 def first_labels(
     images: Sequence[np.ndarray],
     model: nn.Module,
     *,
-    size: int = 480,
+    size: int | None = None,
     threshold: float = 0.5,
     keep_largest: int | None = None,
     smallest: float = 0.0005,
@@ -255,7 +286,7 @@ def first_mask(
     *,
     weights: str | Path | None = None,
     start: int = 0,
-    size: int = 480,
+    size: int | None = None,
     precision: str = "auto",
     **options: Any,
 ) -> np.ndarray:

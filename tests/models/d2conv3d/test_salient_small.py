@@ -1,19 +1,31 @@
-"""salient_small: motion by correlation, frames encoded once, variants of its steering."""
+"""salient_small: U2-NetP's logits to begin with, motion against the camera, frames encoded once, other steering."""
 
 from __future__ import annotations
 
+import cv2
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 import pliant
-from pliant.models.d2conv3d.motion import MotionFeatures, against_the_camera, local_correlation
+from pliant.inference.salient import SalientStream
+from pliant.models.d2conv3d.motion import MotionEncoder, against_the_camera, motion_between, optical_flow
 from pliant.models.d2conv3d.presets import Steering
+
+
+def built(**options):
+    """A network whose decoder has something to say."""
+    torch.manual_seed(0)
+    network = pliant.build("salient_small", **options).eval()
+    nn.init.normal_(network.prediction.weight, std=0.3)
+    return network
 
 
 @pytest.fixture(scope="module")
 def network():
-    torch.manual_seed(0)
-    return pliant.build("salient_small").eval()
+    return built()
 
 
 def test_is_small_enough_for_a_package(network):
@@ -24,62 +36,107 @@ def test_is_small_enough_for_a_package(network):
 @pytest.mark.parametrize("frames", [1, 2, 8])
 def test_one_logit_a_pixel(network, frames):
     with torch.no_grad():
-        assert network(torch.randn(1, 3, frames, 48, 80)).shape == (1, 1, frames, 48, 80)
+        assert network(torch.randn(1, 3, frames, 64, 96)).shape == (1, 1, frames, 64, 96)
 
 
 @torch.no_grad()
 def test_frames_encoded_one_by_one_give_the_same(network):
-    clip = torch.randn(2, 3, 4, 32, 48)
-    features = [[network.encode(frame[None]) for frame in sample.transpose(0, 1)] for sample in clip]
+    clip = torch.randn(2, 3, 4, 32, 64)
+    features = []
+    for sample in clip:
+        frames = list(sample.transpose(0, 1)[:, None])
+        features.append([network.encode(frame, before) for frame, before in zip(frames, [frames[0], *frames])])
     parts = range(len(features[0][0]))
     stacked = tuple(torch.stack([torch.cat([f[p] for f in clip]) for clip in features]) for p in parts)
     torch.testing.assert_close(network.decode(stacked), network(clip), atol=1e-4, rtol=1e-3)
 
 
+@torch.no_grad()
+def test_begins_as_the_image_network():
+    network = pliant.build("salient_small").eval()
+    clip = torch.randn(1, 3, 3, 64, 64)
+    seen = torch.cat([network.encoder(clip[:, :, t])[0] for t in range(3)])
+    expected = F.interpolate(4 * (seen / 4).tanh(), scale_factor=4, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(network(clip)[0, 0], expected[:, 0], atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("steering", [None, Steering(axes="yx"), Steering("deform", "tyx"), Steering("aspp")], ids=str)
 def test_other_steering(steering):
-    network = pliant.build("salient_small", steering=steering, widths=(16, 16, 16))
+    network = built(steering=steering, widths=(16, 16, 16)).train()
     logits = network(torch.randn(1, 3, 3, 32, 32))
     logits.mean().backward()
     assert all(p.grad is not None for p in network.parameters())
 
 
-def test_without_correlation_time_is_mixed_by_convolutions_alone():
-    network = pliant.build("salient_small", correlation_radius=0, widths=(16, 16, 16)).eval()
+def test_without_motion_time_is_mixed_by_convolutions_alone():
+    network = built(motion=False, widths=(16, 16, 16))
     clip = torch.randn(1, 3, 3, 32, 32)
     changed = clip.clone()
     changed[:, :, 2] = 0
     assert not torch.equal(network(clip)[:, :, 0], network(changed)[:, :, 0])
 
 
-@pytest.mark.parametrize("gradients", [True, False])
-def test_local_correlation_by_loops(gradients):
-    keys, others = torch.randn(2, 3, 4, 5).double(), torch.randn(2, 3, 4, 5).double()
-    with torch.set_grad_enabled(gradients):
-        found = local_correlation(keys, others, 1)
-    for y in range(4):
-        for x in range(5):
-            for dy in (-1, 0, 1):
-                for dx in (-1, 0, 1):
-                    inside = 0 <= y + dy < 4 and 0 <= x + dx < 5
-                    expected = torch.zeros(2).double()
-                    if inside:
-                        expected = (keys[:, :, y, x] * others[:, :, y + dy, x + dx]).sum(1)
-                    torch.testing.assert_close(found[:, (dy + 1) * 3 + dx + 1, y, x], expected)
+@torch.no_grad()
+def test_a_stream_stretches_frames_and_gives_masks_of_their_size():
+    network = built(widths=(16, 16, 16))
+    stream = SalientStream(network, size=64)
+    frames = [np.repeat(np.roll(texture(), t, 1)[:50, :90, None], 3, 2) for t in range(3)]
+    found = [p for frame in frames for p in stream.push(frame)] + stream.finish()
+    assert [p.shape for p in found] == [(50, 90)] * 3
+    stretched = np.stack([cv2.resize(frame, (64, 64), interpolation=cv2.INTER_LINEAR) for frame in frames])
+    mean, deviation = np.float32(network.pixel_mean), np.float32(network.pixel_std)
+    clip = torch.from_numpy((np.float32(stretched) / 255 - mean) / deviation).permute(3, 0, 1, 2)[None]
+    expected = F.interpolate(network(clip)[0].sigmoid(), (50, 90), mode="bilinear", align_corners=False)[0]
+    torch.testing.assert_close(torch.from_numpy(np.stack(found)), expected, atol=2e-3, rtol=0)
 
 
-def test_local_correlation_gradient():
-    inputs = [torch.randn(1, 2, 3, 3, dtype=torch.float64, requires_grad=True) for _ in range(2)]
-    assert torch.autograd.gradcheck(lambda a, b: local_correlation(a, b, 1), inputs)
+def test_the_network_says_at_which_size_it_looks(network):
+    assert SalientStream(network).size == 320
+    assert SalientStream(pliant.build("d2conv3d_tiny")).size == 480
 
 
-def test_motion_is_zero_where_a_clip_has_no_neighbour():
-    motion = MotionFeatures(4, 6, radius=1, steps=(2,))
-    keys = torch.randn(1, 3, 4, 5, 5)
-    for part in motion._against(keys, -2):
-        assert not part[:, :2].any() and part[:, 2].any()
-    assert torch.equal(motion._against(keys, -2)[0][:, 2], local_correlation(keys[:, 2], keys[:, 0], 1))
-    assert not any(part.any() for part in motion._against(keys, 3))
+# Motion ----------------------------------------------------------------------------------------------------------
+
+
+def texture(seed: int = 0) -> np.ndarray:
+    """Grey, [160, 200] uint8, smooth enough to be followed."""
+    noise = np.random.default_rng(seed).random((160, 200)).astype(np.float32)
+    smooth = cv2.GaussianBlur(noise, None, 2)
+    return cv2.normalize(smooth, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+
+
+def test_flow_points_to_where_a_pixel_has_gone():
+    moved = np.roll(texture(), (2, 3), (0, 1))
+    flow = optical_flow(texture(), moved)[20:-20, 20:-20]
+    np.testing.assert_allclose(flow.reshape(-1, 2).mean(0), [3, 2], atol=0.1)  # dx, dy
+    assert not optical_flow(texture()[:8], moved[:8]).any()
+
+
+def test_what_moves_on_its_own_stands_out_before_a_camera_that_moves_too():
+    ground, thing = texture(), texture(1)
+    images = np.stack([np.roll(ground, 2 * t, 1) for t in range(2)])
+    for t, image in enumerate(images):
+        image[60 + 4 * t : 100 + 4 * t, 80:130] = thing[60:100, 80:130]
+    frames = torch.from_numpy(images).float()[:, None].expand(-1, 3, -1, -1) / 50
+    motion = motion_between(frames[:1], frames[1:])
+    assert motion.shape == (1, 6, 80, 100)
+    for direction, top in ((motion[0, :3], 34), (motion[0, 3:], 32)):  # of the new frame, of the old one
+        inside, outside = direction[0, top : top + 16, 44:62], direction[0, 5:25, 10:-10]
+        assert inside.mean() > 1.5 and outside.mean() < 0.5
+    since, until = motion[0, 1:3, 36:48, 44:62].mean((1, 2)), motion[0, 4:6, 36:48, 44:62].mean((1, 2))
+    assert since[1] < -0.5 and until[1] > 0.5  # it came from above, and goes down
+    assert (since + until).abs().max() < 0.2
+
+
+def test_both_directions_of_a_clip():
+    motion = torch.rand(2, 4, 6, 5, 5)
+    both = MotionEncoder.both_directions(motion)
+    assert both.shape == (2, 4, 7, 5, 5)
+    assert not both[:, 0, :3].any() and not both[:, -1, 3:6].any()
+    assert torch.equal(both[:, 1:, :3], motion[:, 1:, :3]) and torch.equal(both[:, :-1, 3:6], motion[:, 1:, 3:])
+    assert torch.equal(both[:, 1, 6], torch.minimum(motion[:, 1, 0], motion[:, 2, 3]))
+    assert torch.equal(both[:, 0, 6], motion[:, 1, 3]) and torch.equal(both[:, -1, 6], motion[:, -1, 0])
+    assert not MotionEncoder.both_directions(motion[:, :1]).any()
 
 
 def test_what_moves_on_its_own_is_left_when_the_camera_s_motion_is_taken_out():
@@ -95,16 +152,3 @@ def test_what_moves_on_its_own_is_left_when_the_camera_s_motion_is_taken_out():
     assert left[:, :, ~own].abs().max() < 0.02
     torch.testing.assert_close(left[0, :, own].mean(1), torch.tensor([1.5, -1.0]), atol=0.03, rtol=0)
     assert against_the_camera(flow).abs().max() < 1e-2
-
-
-def test_the_best_match_is_found_to_a_fraction_of_a_cell():
-    """Keys that differ everywhere, moved by (1, -2) cells."""
-    torch.manual_seed(1)
-    motion = MotionFeatures(32, 6, radius=3, steps=(1,))
-    picture = torch.nn.functional.normalize(torch.randn(1, 32, 16, 18), dim=1)
-    here, there = picture[:, :, 3:13, 3:15], picture[:, :, 2:12, 5:17]
-    with torch.no_grad():
-        found = motion._motion(local_correlation(here, there, 3))[0]
-    inside = found[:, 3:-3, 3:-3]
-    torch.testing.assert_close(inside[0], torch.full_like(inside[0], 1.0), atol=0.05, rtol=0)
-    torch.testing.assert_close(inside[1], torch.full_like(inside[1], -2.0), atol=0.05, rtol=0)

@@ -1,6 +1,6 @@
 """Encoders of single frames for networks that run on CPUs: ImageNet networks, batch norms folded in.
 
-They give maps at 1/4, 1/8, 1/16 (and 1/32); ``channels`` says how wide they are, ``general`` which layers keep their
+They give maps at 1/4, 1/8 and 1/16; ``channels`` says how wide they are, ``general`` which layers keep their
 ImageNet weights in training.
 """
 
@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
-from pliant.models.backbones.mobilenet_v2 import MobileNetV2Tail, MobileNetV2Trunk
+from pliant.models.backbones.mobilenet_v2 import MobileNetV2Trunk
 from pliant.nn.fused_conv import conv2d, conv2d_add
 from pliant.nn.pooling import max_pool_rectified
 
-__all__ = ["Bottleneck", "MobileNetV2Encoder", "MobileNetV2Pyramid", "ResNet50Encoder", "frame_encoder"]
+__all__ = ["Bottleneck", "MobileNetV2Encoder", "ResNet50Encoder", "frame_encoder"]
 
 
 class Bottleneck(nn.Module):
@@ -86,30 +85,6 @@ class MobileNetV2Encoder(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         f4, f8, f16 = self.trunk(image)
         return f4, f8, conv2d(self.neck, f16, relu=True)
-
-
-class MobileNetV2Pyramid(nn.Module):
-    """Image [N, 3, H, W] -> features at 1/4 [144], 1/8 [192], 1/16 [576], 1/32 [1280], the last of which name things.
-
-    All of it keeps its ImageNet weights: a few hundred pictures would sooner unlearn than teach what things are.
-    """
-
-    channels = (*MobileNetV2Trunk.channels, MobileNetV2Tail.channels)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.trunk, self.tail = MobileNetV2Trunk(), MobileNetV2Tail()
-
-    @property
-    def general(self) -> tuple[nn.Module, ...]:
-        """Layers that keep their ImageNet weights in training."""
-        return self.trunk, self.tail
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        trained = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
-        with torch.set_grad_enabled(trained):
-            f4, f8, f16 = self.trunk(image)
-            return f4, f8, f16, self.tail(f16)
 
 
 def frame_encoder(

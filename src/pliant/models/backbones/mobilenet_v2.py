@@ -15,7 +15,7 @@ from pliant.errors import WeightsError
 from pliant.nn.fused_conv import conv2d, conv2d_add, conv2d_relu6
 from pliant.weights import read_state
 
-__all__ = ["InvertedResidual", "MobileNetV2Tail", "MobileNetV2Trunk", "read_mobilenet_v2", "read_mobilenet_v2_tail"]
+__all__ = ["InvertedResidual", "MobileNetV2Trunk", "read_mobilenet_v2"]
 
 _EPSILON = 1e-5
 # (expansion, channels, stride) of the blocks features.1 to features.13.
@@ -97,25 +97,6 @@ class MobileNetV2Trunk(nn.Module):
         return features[0], features[1], conv2d_relu6(self.last, x)
 
 
-class MobileNetV2Tail(nn.Module):
-    """What follows the trunk: its features at 1/16 [N, 576, h, w] -> at 1/32 [1280], which the classifier averages."""
-
-    channels = 1280
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.blocks = nn.Sequential(
-            InvertedResidual(576, 160, 2, 1),  # block 14, whose first layer is the trunk's last
-            InvertedResidual(160, 160, 1, 6),
-            InvertedResidual(160, 160, 1, 6),
-            InvertedResidual(160, 320, 1, 6),
-        )
-        self.head = nn.Conv2d(320, 1280, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return conv2d_relu6(self.head, self.blocks(x))
-
-
 def read_mobilenet_v2(path: str | Path) -> dict[str, Tensor]:
     """torchvision's MobileNetV2 in the file ``path`` as weights of ``MobileNetV2Trunk``, batch norms folded.
 
@@ -126,14 +107,6 @@ def read_mobilenet_v2(path: str | Path) -> dict[str, Tensor]:
         layers += _block(index + 1, f"blocks.{index}", ["expand"] if expansion > 1 else [])
     layers.append(("features.14.conv.0.0", "features.14.conv.0.1", "last"))
     return _folded(Path(path), layers)
-
-
-def read_mobilenet_v2_tail(path: str | Path) -> dict[str, Tensor]:
-    """The same file as weights of ``MobileNetV2Tail``."""
-    layers = [entry for entry in _block(14, "blocks.0", ["expand"]) if not entry[2].endswith("expand")]
-    for index in (15, 16, 17):
-        layers += _block(index, f"blocks.{index - 14}", ["expand"])
-    return _folded(Path(path), [*layers, ("features.18.0", "features.18.1", "head")])
 
 
 def _block(number: int, name: str, first: list[str]) -> list[tuple[str, str, str]]:

@@ -1,46 +1,31 @@
-"""What moved where: local correlation of a frame's features with those of its neighbours in time."""
+"""What moves against the camera: optical flow between a frame and the one before, the camera's part taken out."""
 
 from __future__ import annotations
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["MotionFeatures", "against_the_camera", "local_correlation"]
+__all__ = ["MotionEncoder", "against_the_camera", "motion_between", "optical_flow"]
+
+_CHANNELS = 3  # of the motion in one direction
 
 
-def local_correlation(keys: Tensor, others: Tensor, radius: int) -> Tensor:
-    """Inner products of every key with those around the same place in another frame, [B, (2r + 1)², h, w].
+def optical_flow(image: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Where every pixel of ``image`` [H, W] uint8 grey lies in ``other``: (dx, dy) in pixels, [H, W, 2] float32.
 
-    Channel (dy + r) (2r + 1) + dx + r at (y, x): <keys[y, x], others[y + dy, x + dx]>, 0 outside of the
-    frame. keys, others: [B, C, h, w], of one shape and dtype; radius: r, in cells. One matrix product a
-    frame: all pairs of cells are computed and a band of them is read, which costs less than (2r + 1)²
-    passes over the features.
+    Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016, by OpenCV, with variational refinement:
+    without it the outlines of what moves are lost. Sides below 16 pixels are too small for it: nothing moves there.
     """
-    padded = F.pad(others, (radius, radius, radius, radius)).flatten(2).transpose(1, 2).contiguous()
-    here = keys.flatten(2).transpose(1, 2).contiguous()  # [B, h w, C]
-    if torch.is_grad_enabled():
-        return _band(here @ padded.transpose(1, 2), *keys.shape[2:], radius)
-    # One after the other is twice as fast in bf16, and holds the products of one frame only.
-    products = (F.linear(a, b)[None] for a, b in zip(here, padded))
-    return torch.cat([_band(p, *keys.shape[2:], radius) for p in products])
+    if min(image.shape) < 16:
+        return np.zeros((*image.shape, 2), np.float32)
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    return search.calc(image, other, None)
 
 
-def _band(products: Tensor, height: int, width: int, radius: int) -> Tensor:
-    """[B, h w, (h + 2r)(w + 2r)] -> [B, (2r + 1)², h, w]: the window of cell (y, x) starts at (y, x) when
-    padded.
-    """
-    side, rows, columns = 2 * radius + 1, height + 2 * radius, width + 2 * radius
-    row, cell = width * rows * columns, rows * columns  # steps from one cell's products to the next one's
-    band = products.as_strided(
-        (len(products), side, side, height, width),
-        (height * row, columns, 1, row + columns, cell + 1),
-        products.storage_offset(),
-    )
-    return band.reshape(len(products), side * side, height, width)
-
-
-def against_the_camera(flow: Tensor, rounds: int = 3) -> Tensor:
+def against_the_camera(flow: Tensor, rounds: int = 4) -> Tensor:
     """What is left of a flow field [B, 2, h, w] when the camera's part is taken out, of its shape, float32.
 
     The camera's part is the affine motion that most places follow: least squares over all of them, repeated with
@@ -64,62 +49,65 @@ def against_the_camera(flow: Tensor, rounds: int = 3) -> Tensor:
     return flow - camera
 
 
-class MotionFeatures(nn.Module):
-    """Motion of each place and of the frame as a whole, [N, T, C, h, w] keys -> [N, T, width, h, w].
+@torch.no_grad()
+def motion_between(before: Tensor, images: Tensor) -> Tensor:
+    """Motion against the camera from ``before`` to ``images`` and back, [N, 6, H / 2, W / 2] float32.
 
-    The correlation with the frames ``steps`` before and after, at each place and its mean over the frame; where in it
-    the best match lies (the mean of all steps, weighted by their softmax), and what of that is not the camera's motion
-    (``against_the_camera``), with its length. Where a clip has no such frame all of this is 0.
+    before, images: [N, 3, H, W], normalised in any one way, H and W even. Channels 0 to 2: the motion of each place
+    of ``images`` since ``before``, 3 to 5: that of each place of ``before`` until ``images``: log(1 + r), r / (1 + r)
+    times its direction (dx, dy). r is the length of what is left of the flow without the camera's part, in units of 0.3
+    pixels plus the frame's median of it: slow films and fast ones look alike.
+    """
+    pairs = [_grey(torch.stack(pair)) for pair in zip(before, images)]
+    flows = [flow for old, new in pairs for flow in (optical_flow(new, old), optical_flow(old, new))]
+    flow = torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2).to(images.device)
+    left = against_the_camera(F.avg_pool2d(flow, 2))
+    length = left.square().sum(1, keepdim=True).sqrt()
+    unit = 0.3 + length.flatten(1).median(dim=1).values.view(-1, 1, 1, 1)
+    motion = torch.cat([(length / unit).log1p(), left / (unit + length)], 1)
+    return motion.unflatten(0, (-1, 2)).flatten(1, 2)
 
-    channels: of the keys, whose mean over the frame is taken out before they are scaled to length 1; radius: of the
-    correlation, in cells.
+
+def _grey(pair: Tensor) -> np.ndarray:
+    """[2, 3, H, W] -> [2, H, W] uint8: the channels' mean, the range of both frames stretched to 0 to 255."""
+    grey = pair.float().mean(1)
+    low, high = grey.min(), grey.max()
+    return ((grey - low) * (255 / (high - low).clamp_min(1e-6))).round().byte().cpu().numpy()
+
+
+class MotionEncoder(nn.Module):
+    """Features of the motion in clips, [N, T, 6, h, w] -> [N, T, width, h, w] / 2, / 4, / 8, by plain convolutions.
+
+    motion: ``motion_between`` of each frame and the one before it. What is said of the first frame's predecessor is
+    not used, so that a clip stands for itself; a direction in which there is no frame is 0.
     """
 
-    def __init__(self, channels: int, width: int, radius: int, steps: tuple[int, ...]) -> None:
+    def __init__(self, widths: tuple[int, int, int]) -> None:
         super().__init__()
-        self.radius, self.steps = radius, steps
-        volume = 2 * len(steps) * (2 * radius + 1) ** 2
-        self.place = nn.Conv2d(volume + 2 * len(steps) * 5, width, 1)
-        self.frame = nn.Linear(volume, width)
-        self.scale = nn.Parameter(torch.tensor(8.0))
-        self.sharpness = nn.Parameter(torch.tensor(60.0))  # of the softmax
+        inputs = 2 * _CHANNELS + 1
+        self.fine1 = nn.Conv2d(inputs, widths[0], 5, 2, 2)
+        self.fine2 = nn.Conv2d(widths[0], widths[0], 3, 1, 1)
+        self.middle = nn.Conv2d(widths[0], widths[1], 3, 2, 1)
+        self.coarse = nn.Conv2d(widths[1], widths[2], 3, 2, 1)
 
-    def forward(self, keys: Tensor) -> Tensor:
-        count, length = keys.shape[:2]
-        keys = F.normalize(keys - keys.mean(dim=(3, 4), keepdim=True), dim=2)
-        found = [self._against(keys, offset) for step in self.steps for offset in (-step, step)]
-        volume = (torch.cat([v for v, _ in found], dim=2) * self.scale).flatten(0, 1)  # [N T, V, h, w]
-        flow = torch.cat([f for _, f in found], dim=2).flatten(0, 1).to(volume.dtype)
-        volume = volume.contiguous(memory_format=torch.channels_last)
-        frame = self.frame(volume.mean(dim=(2, 3)))
-        mixed = self.place(torch.cat([volume, flow], dim=1)) + frame[:, :, None, None]
-        return F.relu(mixed).unflatten(0, (count, length))
+    def forward(self, motion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        count = len(motion)
+        x = self.both_directions(motion).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        fine = F.relu(self.fine2(F.relu(self.fine1(x))))
+        middle = F.relu(self.middle(fine))
+        coarse = F.relu(self.coarse(middle))
+        return tuple(x.unflatten(0, (count, -1)) for x in (fine, middle, coarse))
 
-    def _against(self, keys: Tensor, offset: int) -> tuple[Tensor, Tensor]:
-        """Correlation of frame t with frame t + offset [N, T, V, h, w], and the motion in it [N, T, 5, h, w]."""
-        count, length, _, height, width = keys.shape
-        lost = min(abs(offset), length)
-        first, last = max(0, -offset), length - max(0, offset)
-        channels = (2 * self.radius + 1) ** 2
-        if lost == length:
-            return tuple(keys.new_zeros(count, length, size, height, width) for size in (channels, 5))
-        here, there = keys[:, first:last], keys[:, first + offset : last + offset]
-        volume = local_correlation(here.flatten(0, 1), there.flatten(0, 1), self.radius)
-        pair = volume, self._motion(volume)
-        whole = []
-        for part in pair:
-            part = part.unflatten(0, (count, length - lost))
-            missing = part.new_zeros(count, lost, *part.shape[2:])
-            whole.append(torch.cat([missing, part] if offset < 0 else [part, missing], dim=1))
-        return whole[0], whole[1]
+    @staticmethod
+    def both_directions(motion: Tensor) -> Tensor:
+        """[N, T, 6, h, w] -> [N, T, 7, h, w]: motion since the frame before, until the one after, the lesser length.
 
-    def _motion(self, volume: Tensor) -> Tensor:
-        """(dy, dx) of the best match in cells, the same against the camera, and the length of that: [B, 5, h, w]."""
-        with torch.autocast(volume.device.type, enabled=False):
-            weights = (volume.float() * self.sharpness.float()).softmax(1)
-            steps = torch.arange(-self.radius, self.radius + 1, device=volume.device, dtype=torch.float32)
-            rows, columns = (axis.flatten() for axis in torch.meshgrid(steps, steps, indexing="ij"))
-            flow = torch.stack([(weights * axis.view(1, -1, 1, 1)).sum(1) for axis in (rows, columns)], 1)
-            left = against_the_camera(flow)
-            length = (left.square().sum(1, keepdim=True) + 1e-6).sqrt()
-            return torch.cat([flow, left, length], 1)
+        What the frame before or after uncovers moves in one of the two flows only: hence the lesser.
+        """
+        nothing = torch.zeros_like(motion[:, :1, :_CHANNELS])
+        since = torch.cat([nothing, motion[:, 1:, :_CHANNELS]], 1)
+        until = torch.cat([motion[:, 1:, _CHANNELS:], nothing], 1)
+        lesser = torch.minimum(since[:, :, :1], until[:, :, :1])
+        if motion.shape[1] > 1:
+            lesser[:, 0], lesser[:, -1] = until[:, 0, :1], since[:, -1, :1]
+        return torch.cat([since, until, lesser], 2)

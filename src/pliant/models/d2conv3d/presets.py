@@ -66,15 +66,12 @@ class Preset:
 class SmallPreset:
     """Sizes of ``SmallSegmenter``.
 
-    widths: of the decoder at 1/16, 1/8, 1/4. correlation_radius: in cells of 1/16, 0 switches the motion features off;
-    correlation_steps: to which frames before and after. steering: of the refinement modules at 1/16 and 1/8,
-    as in ``Preset``.
+    widths: of the decoder at 1/16, 1/8, 1/4. motion: whether it is told what moves against the camera. steering: of the
+    refinement modules at 1/16 and 1/8, as in ``Preset``.
     """
 
     widths: tuple[int, int, int] = (96, 48, 32)
-    key_channels: int = 64
-    correlation_radius: int = 4
-    correlation_steps: tuple[int, ...] = (1, 3)
+    motion: bool = True
     steering: Steering | None = field(default_factory=Steering)
 
 
