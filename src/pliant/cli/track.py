@@ -36,7 +36,7 @@ class _Box(click.ParamType):
 @click.option("--mask", type=click.Path(), help="Mask image, RLE JSON, or folder of masks by frame.")
 @click.option("--box", "boxes", type=_Box(), multiple=True, help="Mark an object by a box; may be given again.")
 @click.option("--auto", is_flag=True, help="Follow what is salient at the start, nothing marked (`pliant salient`).")
-@click.option("--auto-weights", type=click.Path(), metavar="FILE", help="Weights of the network that --auto asks, instead of the embedded ones.")
+@click.option("--auto-weights", type=click.Path(), metavar="FILE", help="Weights for --auto instead of the embedded.")
 @click.option("-o", "--out", type=click.Path(), required=True, help="Folder for the results.")
 @click.option("--model", default="default", show_default=True, help="A name that `pliant models` lists.")
 @click.option("--weights", type=click.Path(), help="Weights file instead of the embedded one.")

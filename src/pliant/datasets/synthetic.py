@@ -2,12 +2,13 @@
 
 A clip is a function of its seed alone, so that a training run can be repeated and resumed exactly. What is imitated:
 camera motion, motion of objects against it, bending, occlusion by objects and by strips of background, leaving and
-returning, things that turn and show another side, look-alikes, light that drifts, motion blur, noise, compression.
+returning, things that turn and show another side, look-alikes, light that drifts, motion blur, noise, compression;
+where asked for, what moves and is no thing: shadows, and ground that stirs like water or leaves.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -38,6 +39,8 @@ class SyntheticClips:
     """Clips by index, the same for ever for a seed.
 
     speed: scales all motion (a curriculum raises it). still: share of the things that do not move against the camera.
+    shadows: share of the things that cast one on what is behind them; restless: share of the clips in which the ground
+    stirs. Neither counts as a thing.
     """
 
     store: PictureStore
@@ -47,6 +50,8 @@ class SyntheticClips:
     speed: float = 1.0
     max_objects: int = 3
     still: float = 0.15
+    shadows: float = 0.0
+    restless: float = 0.0
 
     def __getitem__(self, index: int) -> SyntheticClip:
         """Clip ``index``; tries further seeds until its first frame shows at least one object."""
@@ -55,6 +60,7 @@ class SyntheticClips:
             clip = make_clip(
                 self.store, rng, self.size, self.length,
                 speed=self.speed, max_objects=self.max_objects, still=self.still,
+                shadows=self.shadows, restless=self.restless,
             )  # fmt: skip
             if clip is not None:
                 return clip
@@ -73,7 +79,7 @@ class _Layer:
     bend: np.ndarray  # [T, 4, 4, 2] displacement in picture pixels
     gain: np.ndarray  # [T]
     blur: float  # share of the motion between frames that is smeared
-    role: str  # "object", "distractor", "occluder"
+    role: str  # "object", "distractor", "occluder", "shadow"
     own_motion: bool
     surface: np.ndarray | None = None  # [h, 2 w, 3] float32, what a turning thing shows beside what it shows first
     turn: np.ndarray | None = None  # [T] how many columns of ``surface`` have come round, integers in 0..w
@@ -89,11 +95,18 @@ def make_clip(
     speed: float = 1.0,
     max_objects: int = 3,
     still: float = 0.15,
+    shadows: float = 0.0,
+    restless: float = 0.0,
 ) -> SyntheticClip | None:
     """One clip, or None where its first frame shows no object well enough."""
     pace = speed * float(np.exp(rng.uniform(np.log(0.15), np.log(1.0))))
     background, camera = _background(store, rng, size, length, pace)
     layers = _layers(store, rng, size, length, pace, max_objects, camera, still)
+    # Drawn last and only where asked for: all other clips stay what they were.
+    if restless and rng.random() < restless:
+        background = _stirred(background, rng)
+    if shadows:
+        layers = [part for layer in layers for part in _with_shadow(layer, rng, shadows)]
     frames = np.empty((length, *size, 3), np.uint8)
     owner = np.empty((length, *size), np.uint8)
     exposure = light(rng, length)
@@ -122,7 +135,7 @@ def _finish(frames: np.ndarray, owner: np.ndarray, layers: list[_Layer]) -> Synt
         return None
     moves, placed = np.zeros(256, bool), np.zeros(256, bool)
     for number, layer in enumerate(layers, start=1):
-        placed[number] = layer.role != "occluder"
+        placed[number] = layer.role not in ("occluder", "shadow")
         moves[number] = layer.own_motion and placed[number]
     return SyntheticClip(frames, table[owner], tuple(own_motion), moves[owner], placed[owner])
 
@@ -174,6 +187,25 @@ def _background(
     first = np.vstack([matrices[0], [0, 0, 1]])
     camera = np.stack([(np.vstack([m, [0, 0, 1]]) @ np.linalg.inv(first))[:2] for m in matrices])
     return frames, camera
+
+
+def _stirred(frames: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
+    """Frames whose ground stirs, all of it or in patches: smooth displacements of up to some pixels that wander."""
+    height, width = frames[0].shape[:2]
+    step = float(np.exp(rng.uniform(np.log(0.3), np.log(2.5))))
+    fine = bool(rng.random() < 0.5)
+    fields = wander(rng, len(frames), step, (14, 24, 2) if fine else (5, 8, 2)).astype(np.float32)
+    where = np.ones((height, width, 1), np.float32)
+    if rng.random() < 0.7:
+        noise = cv2.resize(rng.random((4, 6)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+        where = np.clip(8 * (noise - 0.5) + 0.5, 0, 1)[:, :, None]
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    stirred = []
+    for frame, field in zip(frames, fields):
+        shift = cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC) * where
+        x, y = columns + shift[:, :, 0], rows + shift[:, :, 1]
+        stirred.append(cv2.remap(frame, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101))
+    return stirred
 
 
 # Objects ---------------------------------------------------------------------------------------------------------
@@ -357,6 +389,32 @@ def _layer(
     )
 
 
+def _with_shadow(layer: _Layer, rng: np.random.Generator, share: float) -> list[_Layer]:
+    """``layer``, behind it perhaps its shadow: flat, soft, at its foot, moving along."""
+    if layer.role == "occluder" or rng.random() >= share:
+        return [layer]
+    rows, columns = layer.picture.shape[:2]
+    flat, strength = rng.uniform(0.15, 0.6), rng.uniform(0.2, 0.65)
+    picture = np.zeros_like(layer.picture)
+    picture[:, :, 3] = strength * cv2.GaussianBlur(layer.picture[:, :, 3], (0, 0), 0.03 * max(rows, columns) + 0.5)
+    down = 0.5 * rows * layer.scale / np.sqrt(layer.stretch)
+    aside = rng.uniform(-0.4, 0.4) * columns * layer.scale
+    return [
+        replace(
+            layer,
+            picture=picture,
+            centre=layer.centre + np.stack([aside, down], 1),
+            scale=layer.scale * np.sqrt(flat),
+            stretch=layer.stretch / flat,
+            angle=0.3 * layer.angle,
+            role="shadow",
+            surface=None,
+            turn=None,
+        ),
+        layer,
+    ]
+
+
 def _make_turn(
     layer: _Layer, picture: np.ndarray, store: PictureStore, rng: np.random.Generator, length: int
 ) -> None:
@@ -414,7 +472,8 @@ def _paint(canvas: np.ndarray, ids: np.ndarray, layer: _Layer, t: int, number: i
     view = canvas[top:bottom, left:right]
     view *= 1 - alpha
     view += patch[:, :, :3] * np.float32(layer.gain[t])
-    ids[top:bottom, left:right][alpha[:, :, 0] > 0.5] = number
+    if layer.role != "shadow":
+        ids[top:bottom, left:right][alpha[:, :, 0] > 0.5] = number
 
 
 def _turned(layer: _Layer, t: int) -> np.ndarray:

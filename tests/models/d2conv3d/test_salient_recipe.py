@@ -52,6 +52,17 @@ def recipe(root, **options):
     return FolderRecipe(_annotated(root), **options)
 
 
+def test_the_small_network_s_encoder_keeps_its_weights_on_a_folder_too(root):
+    own = recipe(root, name="salient_small_plain", size=(64, 64))
+    network = own.build()
+    batch = {key: torch.from_numpy(value)[None] for key, value in own.sample(0, 0, 0.0).items()}
+    assert batch["clip"].shape == (1, 3, 4, 64, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        own.loss(network, batch, 0.0)["loss"].backward()
+    assert network.prediction.weight.grad.abs().sum() > 0
+    assert all(p.grad is None for p in network.encoder.parameters())
+
+
 def test_only_videos_with_every_mask_are_used(root):
     assert [clip.name for clip in _annotated(root)] == ["one"]
 

@@ -103,6 +103,18 @@ class HalfPrecision(nn.Module):
         return torch.cat(logits), tuple(torch.cat(scale) for scale in zip(*maps))
 
 
+def _logits(network: nn.Module, clip: Tensor, copies: dict[str, nn.Module]) -> Tensor:
+    """Logits in float32. ``salient_small``'s frozen encoder takes most of a step: in mixed precision on a CPU a copy of
+    it runs in its place, which ``copies`` keeps.
+    """
+    own = getattr(network, "module", network)
+    if not isinstance(own, SmallSegmenter) or not torch.is_autocast_enabled("cpu"):
+        return network(clip).float()
+    if "encoder" not in copies:
+        copies["encoder"] = HalfPrecision(copy.deepcopy(own.encoder)).eval()
+    return network(clip, copies["encoder"]).float()
+
+
 @dataclass(frozen=True)
 class SyntheticRecipe:
     """Synthetic clips of packed ``pictures``; salient is what moves against the camera.
@@ -110,14 +122,14 @@ class SyntheticRecipe:
     Where nothing does, it is what was placed there; and a share of ``looks`` of the clips shows pictures as they
     are, of which ``saliency`` (a file of ``write_saliency``) tells what its ``teacher`` sees in them. The loss is the
     Lovász hinge plus cross-entropy. still: share of the things that stay with the background, so that looks alone do
-    not tell. options: fields of the preset that are other than there, such as
+    not tell. shadows, restless: as of ``SyntheticClips``. options: fields of the preset that are other than there, such as
     ``{"steering": Steering("deform", "tyx")}``.
     """
 
     pictures: Path
     teacher: Path | None = None
     saliency: Path | None = None
-    looks: float = 0.4
+    looks: float = 0.3
     initial: Path | None = None
     seed: int = 0
     name: str = "salient_small"
@@ -126,7 +138,9 @@ class SyntheticRecipe:
         Stage(0.8, 6, 240, 0.8),
     )
     max_objects: int = 3
-    still: float = 0.3
+    still: float = 0.5
+    shadows: float = 0.4
+    restless: float = 0.3
     options: dict[str, Any] = field(default_factory=dict)
 
     def build(self) -> nn.Module:
@@ -145,7 +159,8 @@ class SyntheticRecipe:
             frames, target = pictures[number]
         else:
             clips = SyntheticClips(
-                self._store, self.seed, size, stage.length, stage.speed, self.max_objects, self.still
+                self._store, self.seed, size, stage.length, stage.speed, self.max_objects, self.still,
+                self.shadows, self.restless,
             )
             clip = clips[number]
             frames = clip.frames
@@ -156,8 +171,7 @@ class SyntheticRecipe:
         return {"clip": _normalised(frames, SmallSegmenter), "target": target[None]}
 
     def loss(self, network: nn.Module, batch: dict[str, Tensor], progress: float) -> dict[str, Tensor]:
-        encoder = self._frozen(network)
-        logits, target = network(batch["clip"], encoder).float(), batch["target"].float()
+        logits, target = _logits(network, batch["clip"], self._copies), batch["target"].float()
         hinge = lovasz_hinge(logits, target > 0.5)
         entropy = F.binary_cross_entropy_with_logits(logits, target)
         return {"loss": hinge + entropy, "lovasz": hinge, "cross_entropy": entropy}
@@ -165,19 +179,6 @@ class SyntheticRecipe:
     def stage(self, progress: float) -> Stage:
         """The stage of a share of the schedule."""
         return [stage for stage in self.stages if stage.start <= progress][-1]
-
-    def _frozen(self, network: nn.Module) -> nn.Module | None:
-        """In mixed precision on a CPU, where the encoder takes most of a step: a copy of it that runs fused."""
-        if not torch.is_autocast_enabled("cpu"):
-            return None
-        if self._copies.get("encoder") is None:
-            own = getattr(network, "module", network).encoder
-            self._copies["encoder"] = HalfPrecision(copy.deepcopy(own)).eval()
-        return self._copies["encoder"]
-
-    @cached_property
-    def _copies(self) -> dict[str, nn.Module]:
-        return {}
 
     def _shape(self, side: int, number: int) -> tuple[int, int]:
         """Rows and columns of a clip before it is stretched: seven in ten are wide, the others square or upright."""
@@ -188,6 +189,10 @@ class SyntheticRecipe:
     @cached_property
     def _store(self) -> PictureStore:
         return PictureStore(self.pictures)
+
+    @cached_property
+    def _copies(self) -> dict[str, nn.Module]:
+        return {}
 
 
 @dataclass(frozen=True)
@@ -215,7 +220,9 @@ class FolderRecipe:
 
     def build(self) -> nn.Module:
         network = _build(self.name, self.initial)
-        if isinstance(network.encoder, Encoder3d):
+        if isinstance(network, SmallSegmenter):
+            network.encoder.requires_grad_(False)
+        elif isinstance(network.encoder, Encoder3d):
             network.encoder.checkpoint_blocks = True
         return network
 
@@ -241,8 +248,7 @@ class FolderRecipe:
         return {"clip": _normalised(images, constants), "target": np.ascontiguousarray(masks)[None]}
 
     def loss(self, network: nn.Module, batch: dict[str, Tensor], progress: float) -> dict[str, Tensor]:
-        loss = lovasz_hinge(network(batch["clip"]).float(), batch["target"].float())
-        return {"loss": loss}
+        return {"loss": lovasz_hinge(_logits(network, batch["clip"], self._copies), batch["target"].float())}
 
     def _chosen(self, count: int, frame: int, rng: np.random.Generator) -> list[int]:
         if self.sampler == "paper":
@@ -255,6 +261,10 @@ class FolderRecipe:
     def _frames(self) -> list[tuple[Clip, int]]:
         """Every frame of every video."""
         return [(clip, frame) for clip in self.clips for frame in range(len(clip))]
+
+    @cached_property
+    def _copies(self) -> dict[str, nn.Module]:
+        return {}
 
     @cached_property
     def _constants(self) -> Any:
