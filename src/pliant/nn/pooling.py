@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["max_pool_rectified"]
+__all__ = ["halve_rectified", "max_pool_rectified"]
 
 
 def max_pool_rectified(x: Tensor) -> Tensor:
@@ -23,6 +23,15 @@ def max_pool_rectified(x: Tensor) -> Tensor:
     cells = torch.maximum(rows[:, :, 0::2], rows[:, :, 1::2])
     torch.maximum(cells[:, :, 1:], rows[:, :, 1:-1:2], out=cells[:, :, 1:])
     return cells.view(torch.bfloat16).permute(0, 3, 1, 2)
+
+
+def halve_rectified(x: Tensor) -> Tensor:
+    """``F.max_pool2d(x, 2, ceil_mode=True)`` for x [N, C, H, W] without negative values, bit for bit; see above."""
+    if not _applies(x):
+        return F.max_pool2d(x, 2, ceil_mode=True)
+    bits = x.permute(0, 2, 3, 1).view(torch.int16)
+    rows = torch.maximum(bits[:, 0::2], bits[:, 1::2])
+    return torch.maximum(rows[:, :, 0::2], rows[:, :, 1::2]).view(torch.bfloat16).permute(0, 3, 1, 2)
 
 
 def _applies(x: Tensor) -> bool:

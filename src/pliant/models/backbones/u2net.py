@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pliant.errors import MissingDependencyError, WeightsError
 from pliant.nn.fused_conv import conv2d
+from pliant.nn.pooling import halve_rectified
 
 __all__ = ["ResidualU", "U2NetP", "read_u2net"]
 
@@ -45,7 +46,7 @@ class ResidualU(nn.Module):
         maps, x = [], first
         for i, convolution in enumerate(self.down):
             if not self.dilated and 0 < i < len(self.down) - 1:
-                x = _half(x)
+                x = halve_rectified(x)
             x = conv2d(convolution, x, relu=True)
             maps.append(x)
         x = maps.pop()
@@ -83,7 +84,7 @@ class U2NetP(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         maps, x = [], image
         for i, stage in enumerate(self.down):
-            x = stage(_half(x) if i else x)
+            x = stage(halve_rectified(x) if i else x)
             maps.append(x)
         features = [maps.pop()]
         for stage in self.up:
@@ -96,10 +97,6 @@ class U2NetP(nn.Module):
 
 def _convolution(inputs: int, outputs: int, dilation: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, padding=dilation, dilation=dilation)
-
-
-def _half(x: Tensor) -> Tensor:
-    return F.max_pool2d(x, 2, ceil_mode=True)
 
 
 def _resize(x: Tensor, size: torch.Size) -> Tensor:

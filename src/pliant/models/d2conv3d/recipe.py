@@ -122,8 +122,8 @@ class SyntheticRecipe:
     Where nothing does, it is what was placed there; and a share of ``looks`` of the clips shows pictures as they
     are, of which ``saliency`` (a file of ``write_saliency``) tells what its ``teacher`` sees in them. The loss is the
     Lovász hinge plus cross-entropy. still: share of the things that stay with the background, so that looks alone do
-    not tell. shadows, restless: as of ``SyntheticClips``. options: fields of the preset that are other than there, such as
-    ``{"steering": Steering("deform", "tyx")}``.
+    not tell. shadows, restless: as of ``SyntheticClips``. options: fields of the preset that are other than there, for
+    example ``{"steering": Steering("deform", "tyx")}``.
     """
 
     pictures: Path
