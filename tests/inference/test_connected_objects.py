@@ -35,6 +35,18 @@ def test_something_fast_keeps_its_id_by_its_motion():
     assert ids == {1}
 
 
+def test_a_region_that_swallows_a_speck_and_loses_another_keeps_its_id():
+    objects = ConnectedObjects(smallest=0.0)
+    before, after = np.zeros((60, 80), bool), np.zeros((60, 80), bool)
+    before[10:40, 10:50] = True
+    before[20:26, 54:60] = True  # a speck beside it, id 2
+    after[10:40, 14:60] = True  # it has grown over the speck
+    after[20:24, 10:12] = True  # and left one behind
+    assert set(np.unique(objects.label(before))) == {0, 1, 2}
+    labels = objects.label(after)
+    assert labels[25, 30] == 1
+
+
 def test_a_new_region_gets_a_new_id():
     objects = ConnectedObjects()
     objects.label(frame((5, 5, 15, 15)))

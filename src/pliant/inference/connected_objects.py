@@ -133,17 +133,19 @@ def _moved(thing: _Object) -> np.ndarray:
 
 
 def _likeness(region: np.ndarray, expected: np.ndarray) -> float:
-    """1 + intersection over union where they overlap; below 1 and falling to 0 within their own size; 0
-    farther.
+    """Intersection over union where they overlap; at most 0.05, falling to 0 within their own size, where not.
+
+    No more than that for any overlap: the best total must not give a large region to a speck that it swallowed and its
+    own id to a speck that it lost.
     """
     overlap = np.count_nonzero(region & expected)
     area, other = np.count_nonzero(region), np.count_nonzero(expected)
     if overlap:
-        return 1 + overlap / (area + other - overlap)
+        return overlap / (area + other - overlap)
     if not other or not 0.25 < area / other < 4:
         return 0.0
     distance = float(np.hypot(*(_middle(region) - _middle(expected))))
-    return max(0.0, 1 - distance / (1.5 * np.sqrt(max(area, other))))
+    return 0.05 * max(0.0, 1 - distance / (1.5 * np.sqrt(max(area, other))))
 
 
 def _nearest(region: np.ndarray, objects: dict[int, np.ndarray]) -> np.ndarray:
