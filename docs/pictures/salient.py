@@ -1,4 +1,4 @@
-"""What `pliant salient` finds in clips, a row of three frames each; below, where the first one's D² layers look how far.
+"""What `pliant salient` finds in clips, a row of three frames each; and how far the D² layers look in the first clip.
 
 python docs/pictures/salient.py CLIP[@FRAME] ... --out salient.jpg [--maps salient_maps.jpg] [--frames 24]
 
