@@ -64,7 +64,7 @@ def test_pictures_alone_are_set_in_motion(tmp_path: Path):
     sources = Sources(photos=(tmp_path,), cache=tmp_path / "cache")
     recipe = from_sources(sources)
     sample = recipe.sample(0, 0, 0.5)
-    assert sample["target"].shape == (3, 160, 160) and not np.array_equal(sample["target"], sample["reference"])
+    assert sample["target"].shape == (3, 256, 256) and not np.array_equal(sample["target"], sample["reference"])
     assert all(np.array_equal(value, recipe.sample(0, 0, 0.5)[name]) for name, value in sample.items())
 
 
