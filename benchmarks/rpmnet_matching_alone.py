@@ -1,7 +1,7 @@
 """One embedding, seven ways of matching: does deformable matching beat standard and dilated where all else is equal?
 
     python benchmarks/rpmnet_matching_alone.py --weights FILE --videos FOLDER --cache FOLDER [--davis ROOT]
-    [--rows deformable standard3 ...] [--seeds 3] [--steps 600] [--side 128] [--batch 8] [--json FILE]
+    [--rows deformable standard3 ...] [--seeds 3] [--steps 500] [--side 128] [--batch 8] [--json FILE]
 
 Table 2 of RPM-Net's supplement trains whole networks; here the embedding of trained weights is frozen and only the
 matching module is trained, from scratch, with the same pairs in the same order for every row of a seed. Every eighth
@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=240, help="short side at which sequences are followed")
     parser.add_argument("--rows", nargs="+", choices=PAPER, default=list(PAPER))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--batch", type=int, default=8)
     default = Path(__file__).parent / "results" / "rpmnet_matching_alone.json"
