@@ -2,6 +2,9 @@
 
 python docs/pictures/rpmnet_offsets.py CLIP --weights runs/rpmnet/weights.safetensors --out offsets.png
 [--frame 10] [--gap 1] [--size 256]
+
+The offsets are those that masks are carried by: with references (the default) by likeness first and then what the
+matching module adds, otherwise the matching module's alone.
 """
 
 from __future__ import annotations
@@ -17,8 +20,9 @@ import torch
 from pliant import video
 from pliant.models import load
 from pliant.models.rpmnet import RPMNet, colour
+from pliant.models.rpmnet.likeness import find_basis, likeness
 from pliant.models.rpmnet.picture import offset_picture
-from pliant.models.rpmnet.propagation import enlarge_offsets
+from pliant.models.rpmnet.propagation import enlarge_offsets, find_motion
 from pliant.ops import warp
 
 
@@ -27,7 +31,13 @@ def panels(network: RPMNet, target: np.ndarray, reference: np.ndarray) -> np.nda
     first, second = (torch.from_numpy(image).movedim(-1, 0)[None] / 255 for image in (target, reference))
     space = network.preset.colour
     with torch.inference_mode():
-        offset, _ = network(colour.from_rgb(first, space), colour.from_rgb(second, space))
+        here, before = (network.embedding.stages(colour.from_rgb(image, space)) for image in (first, second))
+        if network.preset.references:
+            basis = find_basis(before, network.preset.likeness) if network.preset.likeness else None
+            alike = likeness(here, basis), likeness(before, basis)
+            offset = find_motion(network, (here[0], before[0]), alike)
+        else:
+            offset = network.match(here[0], before[0])
         offset = enlarge_offsets(offset, target.shape[:2])
         warped = warp(second, offset)[0].movedim(0, -1)
     rebuilt = (warped.clamp(0, 1) * 255).round().byte().numpy()

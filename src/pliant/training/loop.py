@@ -238,7 +238,11 @@ class _Run:
         return {**report, "gradient_norm": float(norm), "learning_rate": rate}
 
     def _batches(self, spent: float) -> Iterator[dict[str, Tensor]]:
+        import cv2
+
         settings = self.settings
+        # Workers are forked: one that inherits OpenCV's threads (decoding footage started them) hangs or crashes.
+        cv2.setNumThreads(1)
         source = _Samples(self.recipe, settings, self.rank, self.world, spent, time.time())
         sampler = _Endless(self.step, settings.batch_size // self.world)
         loader = DataLoader(

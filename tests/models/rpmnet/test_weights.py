@@ -14,7 +14,7 @@ _FRAMES = 25
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "card"), [("dog", 83.2), ("blackswan", 90.4)])
+@pytest.mark.parametrize(("name", "card"), [("dog", 86.0), ("blackswan", 91.9)])
 def test_the_first_frames_score_as_the_card_says(name: str, card: float):
     """Mean J of frames 1 to 24 at a short side of 240, less half a point for another machine's arithmetic."""
     clip = next(clip for clip in davis.clips(shared("data/davis-dev"), "val") if clip.name == name)

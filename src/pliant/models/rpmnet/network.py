@@ -70,6 +70,11 @@ class Embedding(nn.Module):
         _initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.stages(x)[0]
+
+    def stages(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The embedding and what the first three residual stages gave on the way, at H/8, H/16, H/32 ("standard":
+        H/4, H/8, H/16)."""
         p = self.maxpool(F.relu(self.bn1(self.conv1(x))))  # [N, 32, H/4, W/4]
         c1 = self.layer1(p)  # H/8
         c2 = self.layer2(c1)  # H/16
@@ -79,8 +84,8 @@ class Embedding(nn.Module):
         u = self.up3(u, output_size=c2.shape[-2:]) + c2
         u = self.up2(u, output_size=c1.shape[-2:]) + c1
         if self.stem == "standard":
-            return self.up1(u)
-        return self.up1(u, output_size=p.shape[-2:]) + p
+            return self.up1(u), c1, c2, c3
+        return self.up1(u, output_size=p.shape[-2:]) + p, c1, c2, c3
 
 
 def _stage(block: type, inputs: int, width: int, count: int, stride: int) -> nn.Sequential:
@@ -200,6 +205,11 @@ class RPMNet(nn.Module):
         """The embedding [N, 32, ceil(H/4), ceil(W/4)] of normalised images [N, 3, H, W]."""
         colours = colour.from_normalised(image, self.preset.colour)
         return self.embedding(colours.to(self.embedding.conv1.weight.dtype))
+
+    def embed_stages(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """``embed`` and the first three stages of it (``Embedding.stages``), for ``likeness.Likeness``."""
+        colours = colour.from_normalised(image, self.preset.colour)
+        return self.embedding.stages(colours.to(self.embedding.conv1.weight.dtype))
 
     def match(self, target: Tensor, reference: Tensor, fitted: dict[str, Tensor] | None = None) -> Tensor:
         """Offsets [N, 2, h, w], float32 at least, from two embeddings [N, 32, h, w].

@@ -30,6 +30,8 @@ class Preset:
     anchor: bool = False  # also match with the annotated frames, against drift; ours
     # How many recent frames are looked at beside the annotated ones; 0: only the last, as the supplement has it; ours
     references: int = 0
+    # With references, in how many channels frames are compared: of embedding and stages together; 0: of the embedding
+    likeness: int = 0
     reach: int = 3  # how far around the expected place, in cells of H/4; with references
     edges: bool = False  # answers follow the edges of the image; with references or resolution "table"; ours
     online_update: int = 0  # steps of fitting the matching module to the first frame; ours
@@ -61,7 +63,7 @@ PAPER: dict[str, tuple[tuple[float, float], ...]] = {
 
 # "rpmnet" has the weights of the first cell, ResNet-18 with deformable matching, and carries masks our way; the cells
 # themselves are called rpmnet_r50_dilated6 and so on, and carry them as the supplement has it.
-PRESETS: dict[str, Preset] = {"rpmnet": Preset(references=6, edges=True)} | {
+PRESETS: dict[str, Preset] = {"rpmnet": Preset(references=6, likeness=64, edges=True)} | {
     f"rpmnet_r{backbone}_{row}": Preset(backbone, matching, layers, dilation)
     for row, (matching, layers, dilation) in _ROWS.items()
     for backbone in BACKBONES

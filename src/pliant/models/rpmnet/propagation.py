@@ -18,13 +18,14 @@ from torch import Tensor
 
 from pliant import ops
 from pliant.models.rpmnet.edges import enlarge_along_edges
+from pliant.models.rpmnet.likeness import find_basis, likeness
 from pliant.models.rpmnet.online_update import fit_matching
 from pliant.models.rpmnet.references import Reference, around, blend, coarse_offset, refresh
 
 if TYPE_CHECKING:
     from pliant.models.rpmnet.network import RPMNet
 
-__all__ = ["Anchor", "PropagationState", "enlarge_offsets", "forget", "memorize", "start", "step"]
+__all__ = ["Anchor", "PropagationState", "enlarge_offsets", "find_motion", "forget", "memorize", "start", "step"]
 
 
 _SEARCHED = 24  # cells around the objects in which motion is looked for
@@ -50,6 +51,8 @@ class PropagationState:
     shown: Tensor  # [K + 1, H, W], what was answered
     anchors: list[Anchor] = field(default_factory=list)
     references: list[Reference] = field(default_factory=list)  # the newest last, which is of `image`
+    likeness: Tensor | None = None  # [1, C, h, w], in what `image` is compared; with references
+    basis: Tensor | None = None  # of `likeness`, found in the first frame
     fitted: dict[str, Tensor] | None = None  # parameters of the matching module, by online update
 
     def nbytes(self) -> int:
@@ -57,6 +60,7 @@ class PropagationState:
         tensors = [self.image, self.embedding, self.maps, self.shown]
         tensors += [tensor for anchor in self.anchors for tensor in (anchor.embedding, anchor.maps)]
         tensors += [part for each in self.references for part in (each.embedding, each.maps, each.offset)]
+        tensors += [part for part in (self.likeness, self.basis) if part is not None]
         tensors += list((self.fitted or {}).values())
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
@@ -69,7 +73,13 @@ def start(network: RPMNet, image: Tensor, masks: Tensor) -> PropagationState:
     masks = masks.float().clamp(0, 1)
     total = masks.sum(0, keepdim=True)
     probabilities = torch.cat((1 - total.clamp_max(1), masks / total.clamp_min(1)))  # overlaps are shared out
-    state = PropagationState(image, network.embed(image), probabilities, probabilities)
+    embedding, *stages = _embedded(network, image)
+    state = PropagationState(image, embedding, probabilities, probabilities)
+    if network.preset.references:
+        with torch.autocast(image.device.type, enabled=False):
+            if network.preset.likeness:
+                state.basis = find_basis((embedding, *stages), network.preset.likeness)
+            state.likeness = likeness((embedding, *stages), state.basis)
     memorize(network, state, image, probabilities, permanent=True)
     return state
 
@@ -79,9 +89,10 @@ def step(network: RPMNet, state: PropagationState, image: Tensor) -> Tensor:
     _check_image(image)
     if image.shape != state.image.shape:
         raise ValueError(f"image {tuple(image.shape)}: this stream started with {tuple(state.image.shape)}")
-    embedding = network.embed(image)
+    embedding, *stages = _embedded(network, image)
     with torch.autocast(image.device.type, enabled=False):  # maps and offsets stay in float32
         if network.preset.references:
+            state.likeness = likeness((embedding, *stages), state.basis)
             maps = _from_references(network, state, embedding)
         else:
             offset = network.match(embedding, state.embedding, state.fitted)
@@ -173,28 +184,46 @@ def _join_anchor(network: RPMNet, state: PropagationState, anchor: Anchor, embed
     return torch.cat(((1 - weight) * maps[:known] + weight * anchored, (1 - weight) * maps[known:]))
 
 
+def _embedded(network: RPMNet, image: Tensor) -> tuple[Tensor, ...]:
+    """The embedding, and the stages of it if frames are compared in them."""
+    if network.preset.references and network.preset.likeness:
+        return network.embed_stages(image)
+    return (network.embed(image),)
+
+
+def find_motion(
+    network: RPMNet,
+    embeddings: tuple[Tensor, Tensor],
+    alike: tuple[Tensor, Tensor],
+    fitted: dict[str, Tensor] | None = None,
+) -> Tensor:
+    """Offsets [1, 2, h, w] in cells: first by likeness, to about a cell, then what remains by the matching module.
+
+    embeddings: of target and reference, [1, 32, h, w]; alike: their ``likeness``, [1, C, h, w].
+    """
+    near = coarse_offset(*alike)
+    return near + network.match(embeddings[0], ops.warp(embeddings[1], near), fitted)
+
+
 def _from_references(network: RPMNet, state: PropagationState, embedding: Tensor) -> Tensor:
     """Maps of the next frame from all references, around where the last frame's content went.
 
-    Motion is looked for around the objects only: first by likeness, to about a cell, then what remains by the matching
-    module.
+    Motion is looked for around the objects only.
     """
-    embedding, before = embedding.float(), state.embedding.float()
-    query = F.normalize(embedding, dim=1)
+    embedding, before, query = embedding.float(), state.embedding.float(), state.likeness
     motion = embedding.new_zeros(1, 2, *embedding.shape[-2:])
     box = around(1 - state.maps[0], _SEARCHED)
     if box is not None:
         box = (slice(None), *box)
-        near = coarse_offset(query[box], state.references[-1].embedding[box])
-        rest = network.match(embedding[box], ops.warp(before[box], near), state.fitted)
-        motion[box] = near + rest
+        key = state.references[-1].embedding
+        motion[box] = find_motion(network, (embedding[box], before[box]), (query[box], key[box]), state.fitted)
     return blend(query, state.references, motion, network.preset.reach)
 
 
 def _refer(network: RPMNet, state: PropagationState, permanent: bool) -> None:
     """The last frame, as the state has it, becomes a reference."""
-    here = state.embedding.float().new_zeros(1, 2, *state.embedding.shape[-2:])
-    reference = Reference(F.normalize(state.embedding.float(), dim=1), state.maps, here, permanent)
+    here = state.likeness.new_zeros(1, 2, *state.likeness.shape[-2:])
+    reference = Reference(state.likeness, state.maps, here, permanent)
     state.references = refresh(state.references, reference, network.preset.references)
 
 

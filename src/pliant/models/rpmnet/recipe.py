@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Recipe", "Terms", "change_light", "from_sources", "hide_channels", "photometric_terms"]
 
 _PLACES = 96  # of each target that are copied by similarity
+_SOUGHT = 256  # of each view that are to be found again; they cost little beside the embedding
 _HUBER = 0.05  # as the colour loss has it
 _LEVELS = (1.0, 0.5, 0.25)  # weights of the loss at H/4, H/8, H/16: a bilinear sample sees one cell only
 
@@ -51,7 +52,7 @@ class Terms:
     smoothness: float = 0.05
     cycle: float = 0.0
     similarity: float = 1.0
-    again: float = 0.3
+    again: float = 1.0
     hide_one: float = 0.5  # probability of hiding one of the colour channels from the network
     hide_both: float = 0.25
     light: float = 0.2  # largest change of brightness and of contrast, drawn for each frame
@@ -160,13 +161,13 @@ class Recipe:
     footage: Footage | None
     pictures: Path | None = None
     synthetic: float = 0.3
-    views: float = 0.35
+    views: float = 0.5
     preset: Preset = field(default_factory=Preset)
     terms: Terms = field(default_factory=Terms)
     initial: Path | None = None
-    size: int = 160
-    play: int = 48
-    max_gap: int = 3
+    size: int = 256
+    play: int = 64
+    max_gap: int = 6
     seed: int = 0
     name: str = "rpmnet"
 
@@ -284,13 +285,18 @@ class Recipe:
 
     @staticmethod
     def _found_again(target: Tensor, reference: Tensor, affine: Tensor, known: Tensor) -> Tensor:
-        """``found_again`` of random places of the samples whose affine map is known."""
+        """``found_again`` of random places of the samples whose affine map is known, the mean of both directions."""
         if not known.any():
             return target.new_zeros((), dtype=torch.float32)
-        target, reference, affine = target[known], reference[known], affine[known]
+        target, reference, there = target[known], reference[known], affine[known].float()
+        turned = torch.linalg.inv(there[:, :, :2])
+        back = torch.cat((turned, -turned @ there[:, :, 2:]), 2)
         count = target.shape[-2] * target.shape[-1]
-        places = torch.rand(len(target), count, device=target.device).argsort(1)[:, :_PLACES]
-        return photometric.found_again(target, reference, affine.float(), places)
+        terms = []
+        for a, b, way in ((target, reference, there), (reference, target, back)):
+            places = torch.rand(len(a), count, device=a.device).argsort(1)[:, :_SOUGHT]
+            terms.append(photometric.found_again(a, b, way, places))
+        return (terms[0] + terms[1]) / 2
 
 
 def from_sources(sources: Sources) -> Recipe:

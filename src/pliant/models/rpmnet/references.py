@@ -26,7 +26,7 @@ _FAINT = 1e-6  # a sum of weights below it means that nothing alike was found
 class Reference:
     """A frame whose masks are known, and where the current frame's positions lie in it."""
 
-    embedding: Tensor  # [1, 32, h, w], of length 1 at each position
+    embedding: Tensor  # [1, C, h, w], in what it is compared (``likeness``), of length 1 at each position
     maps: Tensor  # [K + 1, h, w]
     offset: Tensor  # [1, 2, h, w] in cells, from the frame seen last to this one
     permanent: bool = False  # annotated: never dropped
@@ -116,6 +116,9 @@ def blend(query: Tensor, references: list[Reference], motion: Tensor, reach: int
     box = around(1 - maps[0], 2 * reach)
     if box is None:
         return maps
+    for reference in references:
+        if reference.permanent and reference is not newest:
+            _find_again(query, reference, (slice(None), *box))
     objects, channels = len(maps), query.shape[1]
     height, width = query.shape[-2:]
     rows = torch.arange(height, dtype=query.dtype, device=query.device)[:, None].expand(height, width)
@@ -138,6 +141,15 @@ def blend(query: Tensor, references: list[Reference], motion: Tensor, reach: int
         offset[0][box] = torch.where(weight > _FAINT, places / weight.clamp_min(_FAINT) - grid[box], offset[0][box])
         reference.offset = offset
     return maps
+
+
+def _find_again(query: Tensor, reference: Reference, box: tuple[slice, ...]) -> None:
+    """Look for a reference's content by likeness around where it was carried to: what drifted further than ``reach``,
+    or was hidden for a while, comes back to its place."""
+    seen = F.normalize(ops.warp(reference.embedding, reference.offset)[box], dim=1)
+    offset = reference.offset.clone()
+    offset[box] = compose(coarse_offset(query[box], seen), reference.offset[box])
+    reference.offset = offset
 
 
 def refresh(references: list[Reference], newest: Reference, recent: int) -> list[Reference]:
