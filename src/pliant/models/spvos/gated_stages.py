@@ -87,12 +87,13 @@ class GatedFrames:
     carried: dict[str, Tensor] = field(default_factory=dict)  # by stage: its last input, or what the gate made of it
     records: dict[str, Record] = field(default_factory=dict)  # by stage, where this frame is sparse
     masks: dict[str, Tensor | None] = field(default_factory=dict)  # the same in training, with gradient
+    changed: dict[str, Tensor] = field(default_factory=dict)  # by stage: the policy with skipped positions kept as well
     skipped: dict[str, Tensor] = field(default_factory=dict)  # by stage: where outputs hold zeros already (policy 0)
 
     def begin(self, sparse: bool) -> None:
         """The next frame."""
         self.skipped = {stage: record.policy for stage, record in self.records.items()}
-        self.sparse, self.records, self.masks = sparse, {}, {}
+        self.sparse, self.records, self.masks, self.changed = sparse, {}, {}, {}
 
     def nbytes(self) -> int:
         kept = (self.outputs, self.inputs, self.carried)
@@ -126,6 +127,7 @@ class GatedFrames:
             policy = policy.clamp(min=REUSE)
         computed = (policy == COMPUTE).sum() if masks is None else masks[:, -1].float().sum()
         self.records[stage], self.masks[stage] = Record(stage, computed, policy.numel(), 0, policy), masks
+        self.changed[stage] = policy.clamp(min=REUSE)
 
     def convolve(
         self, stage: str, name: str, conv: nn.Conv2d, x: Tensor, *, residual: Tensor | None = None, relu: bool = False
@@ -146,7 +148,7 @@ class GatedFrames:
         if masks is None:
             fill_skipped_(previous, policy, self.skipped.get(stage) if name in self.outputs else None, None)
             output = sparse_conv2d_(
-                x, conv.weight, conv.bias, policy.clamp(min=REUSE), previous, stride=conv.stride,
+                x, conv.weight, conv.bias, self.changed[stage], previous, stride=conv.stride,
                 padding=conv.padding, residual=residual, activation="relu" if relu else None,
             )  # fmt: skip
         else:
