@@ -87,6 +87,8 @@ class SparseSmallTracker(SmallTracker):
         sparse = not (memory_frame and self.strategy == "mixed")
         state.query.begin(sparse)
         state.decoder.begin(sparse)
+        if not sparse:  # a dense frame is dense to the bit
+            state.readout.clear()
         return super().step(state, image)
 
     def memorize(

@@ -113,6 +113,8 @@ class SparseSTCN(GatedTracking, STCN):
         state.records = []
         if state.memory.objects:
             self._look(state, image, sparse)
+        if not sparse:  # a dense frame is dense to the bit
+            state.readout.clear()
         with self._pass(state.decoder, sparse, state):
             return super().step(state, image)
 

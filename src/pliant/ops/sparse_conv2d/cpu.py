@@ -1,4 +1,4 @@
-"""The native kernels of sparse_conv2d: float32 over vectors, bfloat16 on AMX or AVX512_BF16; else halves go through float32."""
+"""Native kernels of sparse_conv2d: float32 on vectors, bfloat16 on AMX or AVX512_BF16, else through float32."""
 
 from __future__ import annotations
 
