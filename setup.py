@@ -20,6 +20,7 @@ _AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma", "-mpr
 INSTRUCTION_SETS = {
     "_avx2.cpp": ["-mavx2", "-mfma"],
     "_avx512.cpp": _AVX512,
+    "_avx512bf16.cpp": [*_AVX512, "-mavx512bf16"],
     "_amx.cpp": [*_AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"],
 }
 

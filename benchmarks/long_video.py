@@ -2,6 +2,7 @@
 
     python benchmarks/long_video.py --frames 10000                              # moving noise: memory and speed
     python benchmarks/long_video.py --frames 10000 --davis ROOT --sequence dog  # a real clip: also J
+    python benchmarks/long_video.py --frames 2000 --model spvos_small_triple --out FILE
 
 The clip is looped forward and backward. For every tenth of the run: resident memory, bytes of the tracker's state,
 frames a second, processor milliseconds a frame (true also where other work runs beside it) and, with true masks, J.
@@ -50,13 +51,15 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=10_000)
     parser.add_argument("--davis", type=Path, help="a dataset in DAVIS layout")
     parser.add_argument("--sequence", default="dog")
+    parser.add_argument("--model", default="default", help="a tracker of `pliant models` with weights in the package")
+    parser.add_argument("--size", type=int, default=480, help="short side at which the network looks")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "long_video.json")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     frames, truth, first = davis(arguments.davis, arguments.sequence) if arguments.davis else noise()
     order = [*range(len(frames)), *range(len(frames) - 2, 0, -1)]
-    tracker = pliant.Tracker(prepare(pliant.load()))
+    tracker = pliant.Tracker(prepare(pliant.load(arguments.model)), size=arguments.size)
     tracker.add_objects(frames[0], first)
     part = max(200, arguments.frames // 10)
     rows, similarity = [], []

@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
     parser.add_argument("--memory-every", type=int, default=3)
     parser.add_argument("--processor-time", action="store_true", help="on one thread, for machines that are not quiet")
+    parser.add_argument("--out", type=Path, help="file of the result, if not in benchmarks/results")
     options = parser.parse_args()
     clock = time.process_time if options.processor_time else time.perf_counter
     if options.processor_time:
@@ -76,9 +77,9 @@ def main() -> None:
         "speed-up of the mean": round(means[NAMES[0]] / means[NAMES[1]], 3),
     }
     print(json.dumps(result, indent=1))
-    RESULTS.mkdir(exist_ok=True)
-    name = f"small_triple-{options.precision}-{options.memory_every}.json"
-    (RESULTS / name).write_text(json.dumps(result, indent=1) + "\n")
+    out = options.out or RESULTS / f"small_triple-{options.precision}-{options.memory_every}.json"
+    out.parent.mkdir(exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

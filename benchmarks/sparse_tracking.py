@@ -80,6 +80,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=6, help="a round; the first is not timed")
     parser.add_argument("--every", type=int, default=5, help="frames from one memorised frame to the next")
     parser.add_argument("--processor-time", action="store_true", help="on one thread, for machines that are not quiet")
+    parser.add_argument("--out", type=Path, help="file of the result, if not in benchmarks/results")
     options = parser.parse_args()
     clock = time.process_time if options.processor_time else time.perf_counter
     if options.processor_time:
@@ -122,9 +123,9 @@ def main() -> None:
         "ratio of FLOPs": round(flops[0] / flops[1], 3),
     }
     print(json.dumps(result, indent=1))
-    RESULTS.mkdir(exist_ok=True)
-    name = f"sparse_tracking-{options.dtype}-{options.objects}.json"
-    (RESULTS / name).write_text(json.dumps(result, indent=1) + "\n")
+    out = options.out or RESULTS / f"sparse_tracking-{options.dtype}-{options.objects}.json"
+    out.parent.mkdir(exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,14 @@ InstructionSet detect() {
 InstructionSet detect() { return InstructionSet::plain; }
 #endif
 
+bool detect_bfloat16_products() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
 std::atomic<int> cap{static_cast<int>(InstructionSet::amx)};
 
 }  // namespace
@@ -41,6 +49,11 @@ InstructionSet instruction_set() {
   static const InstructionSet found = detect();
   const int allowed = cap.load(std::memory_order_relaxed);
   return static_cast<int>(found) < allowed ? found : static_cast<InstructionSet>(allowed);
+}
+
+bool bfloat16_products() {
+  static const bool found = detect_bfloat16_products();
+  return found && instruction_set() >= InstructionSet::avx512;
 }
 
 namespace {
@@ -52,10 +65,12 @@ void set_cap(int64_t level) { cap.store(static_cast<int>(level)); }
 
 STABLE_TORCH_LIBRARY_FRAGMENT(pliant_native, m) {
   m.def("instruction_set() -> int");
+  m.def("bfloat16_products() -> bool");
   m.def("cap_instruction_set(int level) -> ()");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(pliant_native, CompositeExplicitAutograd, m) {
   m.impl("instruction_set", TORCH_BOX(&pliant::current));
+  m.impl("bfloat16_products", TORCH_BOX(&pliant::bfloat16_products));
   m.impl("cap_instruction_set", TORCH_BOX(&pliant::set_cap));
 }

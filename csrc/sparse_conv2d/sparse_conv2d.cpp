@@ -25,8 +25,8 @@ constexpr int64_t kCopyBlock = 2048;  // positions a task of copying
 const Kernels& kernels_for(const Tensor& tensor) {
   if (tensor.scalar_type() != torch::headeronly::ScalarType::BFloat16)
     return best(float32_plain, float32_avx2, float32_avx512);
-  STD_TORCH_CHECK(instruction_set() == InstructionSet::amx, "sparse_conv2d: bfloat16 needs AMX");
-  return bfloat16_amx;
+  STD_TORCH_CHECK(bfloat16_products(), "sparse_conv2d: bfloat16 needs AVX512_BF16 or AMX");
+  return instruction_set() == InstructionSet::amx ? bfloat16_amx : bfloat16_avx512;
 }
 
 Problem shape_of(const Tensor& weight) {

@@ -23,6 +23,6 @@ struct Kernels {
   void (*compute)(const Problem&, const int32_t* positions, int64_t count, int64_t begin, int64_t end, void* scratch);
 };
 
-extern const Kernels bfloat16_amx, float32_avx512, float32_avx2, float32_plain;
+extern const Kernels bfloat16_amx, bfloat16_avx512, float32_avx512, float32_avx2, float32_plain;
 
 }  // namespace pliant::sparse_conv2d

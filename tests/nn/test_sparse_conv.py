@@ -293,7 +293,10 @@ def test_convert_replaces_and_keeps_the_function():
 
 
 def test_training_reaches_the_target_and_keeps_what_matters():
-    """A square moves over noise: the layer learns to compute a tenth of the positions, those near the square."""
+    """A square moves over noise: the layer learns to compute a tenth of the positions, those near the square.
+
+    With four times the weight on the share it would rather reuse everywhere: noise alone computes a tenth.
+    """
     torch.manual_seed(0)
     layer = TripleSparseConv2d(1, 4, 3, padding=1).train()
     target = nn.Conv2d(1, 4, 3, padding=1).requires_grad_(False)
@@ -313,7 +316,7 @@ def test_training_reaches_the_target_and_keeps_what_matters():
             with stream.frame():
                 output = layer(image)
         share = stream.decisions[0].share
-        loss = 10 * (output - target(image)).square().mean() + 20 * (share - 0.1).square()
+        loss = 10 * (output - target(image)).square().mean() + 5 * (share - 0.1).square()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

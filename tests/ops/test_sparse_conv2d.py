@@ -66,6 +66,23 @@ def test_in_place_equals_out_of_place(dtype, share):
         torch.testing.assert_close(place, expected, rtol=0, atol=0)
 
 
+@DTYPES
+@pytest.mark.parametrize("instructions", ["plain", "avx2", "avx512", "amx"])
+@pytest.mark.parametrize("channels, outputs", [(5, 3), (33, 70), (130, 64), (257, 17)])
+def test_any_number_of_channels_on_every_instruction_set(dtype, instructions, channels, outputs):
+    """Odd ones too; the first pixel after the last one read is no number, and must not be looked at."""
+    x, weight, bias, previous = layer(dtype, channels, outputs)
+    room = torch.full((x.numel() + 64,), float("nan"), dtype=dtype)
+    inside = room[: x.numel()].view(1, 13, 17, channels).permute(0, 3, 1, 2).copy_(x)
+    choice = torch.randint(3, (1, 1, 13, 17), dtype=torch.uint8)
+    options = {"padding": 1, "residual": previous, "activation": "relu"}
+    with use_instruction_set(instructions):
+        found = ops.sparse_conv2d(inside, weight, bias, choice, previous, **options)
+    exact = F.relu(F.conv2d(x.double(), weight.double(), bias.double(), padding=1) + previous.double())
+    exact = torch.where(choice == 2, exact, torch.where(choice == 1, previous.double(), 0))
+    torch.testing.assert_close(found.double(), exact, rtol=0, atol=1e-5 if dtype == torch.float32 else 0.03)
+
+
 def test_in_place_refuses_shared_memory():
     x, weight, bias, previous = layer(channels=40)
     with pytest.raises(ValueError, match="previous shares its memory with input"):

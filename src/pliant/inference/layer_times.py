@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pliant.inference.tracker import Tracker
 from pliant.ops.packing import packed_form
 
-__all__ = ["LayerTime", "Profile", "profile_tracking", "scene"]
+__all__ = ["LayerTime", "Profile", "Watch", "profile_tracking", "scene"]
 
 COMPUTE = 2
 
@@ -40,8 +40,11 @@ class Profile:
     frames: int
 
 
-class _Watch(TorchDispatchMode):
-    """Times every operation and books it on the layer whose weight it takes."""
+class Watch(TorchDispatchMode):
+    """Within the block times every operation and books it, with its multiply-adds, on the layer whose weight it takes.
+
+    Only what runs without autograd is seen. ``layers``: by name, summed over all that ran.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -116,7 +119,7 @@ def profile_tracking(
     for image, _ in pictures[frames + 1 : 2 * frames + 1]:
         tracker.step(image)
     whole = 1000 * (time.perf_counter() - begin) / frames
-    with _Watch(network) as watch:
+    with Watch(network) as watch:
         for image, _ in pictures[2 * frames + 1 :]:
             tracker.step(image)
     parts: dict[str, LayerTime] = {}

@@ -69,12 +69,12 @@ class TripleGate(_Gate):
     """Skip, reuse or compute: a convolution of the previous and the current input, 2 C -> 3 (SpVOS, Eq. 7 and 9).
 
     The convolution of a pair is the sum of two, so each input is convolved once, for its own frame and for the next.
-    It starts out computing everywhere.
+    It starts out computing nearly everywhere, so that what is gated keeps its meaning.
     """
 
     def __init__(self, channels: int, kernel_size, stride, padding, temperature: float = 1.0) -> None:
         super().__init__(2 * channels, 3, kernel_size, stride, padding, temperature)
-        self.start_with([0.0, 0.0, 1.0], 0.1 * self.weight[0].numel() ** -0.5)
+        self.start_with([0.0, 0.0, 2.5], 0.1 * self.weight[0].numel() ** -0.5)
 
     def evidence(self, input: Tensor, *, current: bool = True) -> tuple[Tensor | None, Tensor]:
         """What ``input`` says as current frame (with bias; None if not asked for) and will say as previous one."""

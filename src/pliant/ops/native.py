@@ -55,6 +55,12 @@ def instruction_set() -> str:
     return INSTRUCTION_SETS[torch.ops.pliant_native.instruction_set()]
 
 
+def bfloat16_products() -> bool:
+    """Whether that set multiplies bfloat16 (AVX512_BF16 or AMX). Needs the library."""
+    why_missing()
+    return torch.ops.pliant_native.bfloat16_products()
+
+
 def _set_cap(name: str) -> None:
     if name not in INSTRUCTION_SETS:
         raise ValueError(f"instruction set must be one of {', '.join(INSTRUCTION_SETS)}, not {name!r}")

@@ -21,16 +21,23 @@ def packed(weight: Tensor, order: Hashable, pack: Callable[[Tensor], Tensor]) ->
     """
     if weight.is_inference():
         return pack(weight)
-    # In the order of the memory: a reshape would copy a channels-last weight whole.
-    order_of_memory = sorted(range(weight.dim()), key=weight.stride, reverse=True)
-    flat = weight.detach().permute(order_of_memory).reshape(-1)
-    sample = flat[:: max(1, flat.numel() // 61)].clone()
+    sample = _sample(weight.detach())
     state = (order, weight._version, weight.data_ptr())
     known = _PACKED.get(weight)
     if known is None or known[0] != state or not torch.equal(known[1], sample):
-        known = (state, sample, pack(weight))
+        known = (state, sample.clone(), pack(weight))
         _PACKED[weight] = known
     return known[2]
+
+
+def _sample(weight: Tensor) -> Tensor:
+    """Some 61 of its numbers, a view where it can be: this is asked before every use."""
+    step = max(1, weight.numel() // 61)
+    if weight.is_contiguous() or (weight.dim() == 4 and weight.is_contiguous(memory_format=torch.channels_last)):
+        return weight.as_strided((-(-weight.numel() // step),), (step,))
+    # In the order of the memory: a reshape would copy the weight whole.
+    order_of_memory = sorted(range(weight.dim()), key=weight.stride, reverse=True)
+    return weight.permute(order_of_memory).reshape(-1)[::step]
 
 
 def packed_form(weight: Tensor) -> Tensor | None:

@@ -17,7 +17,6 @@ from pliant.models.spvos.gated_conv import COMPUTE, REUSE, Method, Record
 from pliant.nn.fused_conv import conv2d, conv2d_add
 from pliant.nn.sparse_gates import BinaryGate, TripleGate
 from pliant.ops import sparse_conv2d, sparse_conv2d_
-from pliant.ops.gating import fill_skipped_
 
 __all__ = ["GatedFrames", "StageGate", "nearness"]
 
@@ -87,12 +86,13 @@ class GatedFrames:
     carried: dict[str, Tensor] = field(default_factory=dict)  # by stage: its last input, or what the gate made of it
     records: dict[str, Record] = field(default_factory=dict)  # by stage, where this frame is sparse
     masks: dict[str, Tensor | None] = field(default_factory=dict)  # the same in training, with gradient
+    changed: dict[str, Tensor] = field(default_factory=dict)  # by stage: the policy, positions skipped again as reused
     skipped: dict[str, Tensor] = field(default_factory=dict)  # by stage: where outputs hold zeros already (policy 0)
 
     def begin(self, sparse: bool) -> None:
         """The next frame."""
         self.skipped = {stage: record.policy for stage, record in self.records.items()}
-        self.sparse, self.records, self.masks = sparse, {}, {}
+        self.sparse, self.records, self.masks, self.changed = sparse, {}, {}, {}
 
     def nbytes(self) -> int:
         kept = (self.outputs, self.inputs, self.carried)
@@ -126,6 +126,8 @@ class GatedFrames:
             policy = policy.clamp(min=REUSE)
         computed = (policy == COMPUTE).sum() if masks is None else masks[:, -1].float().sum()
         self.records[stage], self.masks[stage] = Record(stage, computed, policy.numel(), 0, policy), masks
+        before = self.skipped.get(stage)
+        self.changed[stage] = policy if before is None else policy.masked_fill((policy | before) == 0, REUSE)
 
     def convolve(
         self, stage: str, name: str, conv: nn.Conv2d, x: Tensor, *, residual: Tensor | None = None, relu: bool = False
@@ -144,9 +146,8 @@ class GatedFrames:
             self.outputs[name] = self._changed(name, conv, x, previous, policy, masks)
             return _finish(self.outputs[name], residual, relu)
         if masks is None:
-            fill_skipped_(previous, policy, self.skipped.get(stage) if name in self.outputs else None, None)
             output = sparse_conv2d_(
-                x, conv.weight, conv.bias, policy.clamp(min=REUSE), previous, stride=conv.stride,
+                x, conv.weight, conv.bias, self.changed[stage], previous, stride=conv.stride,
                 padding=conv.padding, residual=residual, activation="relu" if relu else None,
             )  # fmt: skip
         else:
@@ -203,6 +204,7 @@ class GatedFrames:
         return len(previous) == len(x) and list(previous.shape[2:]) == sizes
 
     def _drop(self, stage: str) -> None:
+        self.skipped.pop(stage, None)
         for kept in (self.outputs, self.inputs):
             for name in [name for name in kept if name == stage or name.startswith(f"{stage}.")]:
                 del kept[name]

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from pliant.models.memory_bank import channels_last
 from pliant.ops import memory_readout
 
 __all__ = ["Bank", "Memory"]
@@ -32,7 +33,7 @@ class Bank:
             self.key, self.value = self.key[:, :, keep], self.value[:, :, keep]
             self.kinds = [self.kinds[i] for i in keep]
         self.key = torch.cat([self.key, key[:, :, None]], dim=2)
-        self.value = torch.cat([self.value, value[:, :, None]], dim=2)
+        self.value = channels_last(torch.cat([self.value, value[:, :, None]], dim=2))
         self.kinds.append(kind)
 
     def read(self, query_key: Tensor, top_k: int | None) -> Tensor:

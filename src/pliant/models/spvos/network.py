@@ -229,7 +229,7 @@ class STCN(nn.Module):
         if not state.memory.objects:
             return image.new_ones(1, *image.shape[2:])
         features = self._features(state, image)
-        readout = state.memory.read(features.key, self.top_k)
+        readout = self._read(state, features.key)
         logits = self.decode(readout, features)[:, 0]
         return aggregate(torch.sigmoid(logits if logits.dtype == torch.float64 else logits.float()))
 
@@ -263,6 +263,9 @@ class STCN(nn.Module):
         if not 0 <= index < state.memory.objects:
             raise ValueError(f"there is no object {index}: the state has {state.memory.objects}, counted from 0")
         state.memory.forget(index)
+
+    def _read(self, state: TrackingState, query: Tensor) -> Tensor:
+        return state.memory.read(query, self.top_k)
 
     def _empty_memory(self) -> Memory:
         return Memory(self.memory_frames)

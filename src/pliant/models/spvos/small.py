@@ -212,10 +212,14 @@ class SmallTracker(nn.Module):
 
     def _read(self, state: SmallState) -> Tensor:
         """Values [K, C_v, h, w] read from the memory for every object."""
+        return self._look_up(state, state.key)
+
+    def _look_up(self, state: SmallState, query: Tensor) -> Tensor:
+        """Values [K, C_v, a, b] for queries [1, C_k, a, b]."""
         channels = self.preset.value_channels
         readout = None
         for indices, key, values in state.bank.groups():
-            part = memory_readout(key[None], state.key, values[None], top_k=self.preset.top_k)
+            part = memory_readout(key[None], query, values[None], top_k=self.preset.top_k)
             part = part[0].unflatten(0, (len(indices), channels))
             if len(indices) == state.bank.objects:
                 return part

@@ -6,7 +6,7 @@ the decoder's three stages; the stem, the value encoder and the last convolution
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pliant.models.memory_bank import MemoryBank
 from pliant.models.spvos.gated_conv import Method, Record
 from pliant.models.spvos.gated_stages import GatedFrames, StageGate, nearness
+from pliant.models.spvos.readout import Readout
 from pliant.models.spvos.small import SmallPreset, SmallState, SmallTracker, upsample
 from pliant.models.spvos.sparse_network import Strategy
 from pliant.nn.fused_conv import conv2d
@@ -32,6 +33,7 @@ class SparseSmallState(SmallState):
     query: GatedFrames | None = None
     decoder: GatedFrames | None = None
     shared: tuple[Tensor, Tensor, Tensor] | None = None
+    readout: Readout = field(default_factory=Readout)
     keep_policies: bool = True  # records always hold the maps of decisions here
 
     @property
@@ -41,7 +43,8 @@ class SparseSmallState(SmallState):
 
     def nbytes(self) -> int:
         features = sum(x.nbytes for x in self.features or ())  # the gated stages' own outputs, not held twice
-        return SmallState.nbytes(self) - features + self.query.nbytes() + self.decoder.nbytes()
+        own = (self.query, self.decoder, self.readout)
+        return SmallState.nbytes(self) - features + sum(each.nbytes() for each in own)
 
 
 class SparseSmallTracker(SmallTracker):
@@ -84,6 +87,8 @@ class SparseSmallTracker(SmallTracker):
         sparse = not (memory_frame and self.strategy == "mixed")
         state.query.begin(sparse)
         state.decoder.begin(sparse)
+        if not sparse:  # a dense frame is dense to the bit
+            state.readout.clear()
         return super().step(state, image)
 
     def memorize(
@@ -95,11 +100,13 @@ class SparseSmallTracker(SmallTracker):
             state.query.begin(False)
             self._see(state, image)
         super().memorize(state, image, probabilities, permanent=permanent)
+        state.readout.clear()
 
     def forget(self, state: SparseSmallState, index: int) -> None:
         """Remove object ``index`` (0-based) from the state; what is kept of the others stays."""
         super().forget(state, index)
         state.decoder.forget(index)
+        state.readout.clear()
 
     def new_frames(self) -> GatedFrames:
         """What gated stages keep, with nothing in it yet."""
@@ -115,6 +122,9 @@ class SparseSmallTracker(SmallTracker):
         # Kept in the memory, whereas the layer's own output is written over on the next frame.
         state.key = state.query.convolve("layer3", "layer3.key", self.key, state.features[2]).clone()
         state.shared = self.describe(state.query, state.features)  # on every frame: the next may reuse it
+
+    def _read(self, state: SparseSmallState) -> Tensor:
+        return state.readout.read(state.key, lambda query: self._look_up(state, query))
 
     def _shared(self, state: SparseSmallState) -> tuple[Tensor, Tensor, Tensor]:
         return state.shared

@@ -13,6 +13,7 @@ from pliant.models.spvos.aggregation import aggregate
 from pliant.models.spvos.gated_conv import Cache, GatedConv2d, Method, Pass, Record, running
 from pliant.models.spvos.layers import gated_layers
 from pliant.models.spvos.network import STCN, ClipRun, Features, TrackingState
+from pliant.models.spvos.readout import Readout
 
 __all__ = ["GatedTracking", "SparseSTCN", "SparseTrackingState", "drop_object", "sparsify"]
 
@@ -61,13 +62,14 @@ class SparseTrackingState(TrackingState):
     query: dict[str, Cache] = field(default_factory=dict)  # one set a stream
     decoder: dict[str, Cache] = field(default_factory=dict)  # rows are objects
     value: dict[str, Cache] = field(default_factory=dict)  # rows are objects; of the previous memorised frame
+    readout: Readout = field(default_factory=Readout)
     sparse_features: bool = False  # whether ``features`` come from a sparse pass
     records: list[Record] = field(default_factory=list)  # of the last frame
     keep_policies: bool = False  # whether records hold the maps of decisions
 
     def nbytes(self) -> int:
         caches = (*self.query.values(), *self.decoder.values(), *self.value.values())
-        return TrackingState.nbytes(self) + sum(cache.nbytes() for cache in caches)
+        return TrackingState.nbytes(self) + self.readout.nbytes() + sum(cache.nbytes() for cache in caches)
 
 
 class SparseSTCN(GatedTracking, STCN):
@@ -111,6 +113,8 @@ class SparseSTCN(GatedTracking, STCN):
         state.records = []
         if state.memory.objects:
             self._look(state, image, sparse)
+        if not sparse:  # a dense frame is dense to the bit
+            state.readout.clear()
         with self._pass(state.decoder, sparse, state):
             return super().step(state, image)
 
@@ -129,12 +133,17 @@ class SparseSTCN(GatedTracking, STCN):
         sparse = self.strategy == "fully" or (self.strategy == "semi-mixed" and state.memory.objects > 0)
         with self._pass(state.value, sparse, state):
             super().memorize(state, image, probabilities, permanent=permanent, temporary=temporary)
+        state.readout.clear()
 
     def forget(self, state: SparseTrackingState, index: int) -> None:
         """Remove object ``index`` (0-based) from the state; the caches of the others stay."""
         super().forget(state, index)
         drop_object(state.decoder, index)
         drop_object(state.value, index)
+        state.readout.clear()
+
+    def _read(self, state: SparseTrackingState, query: Tensor) -> Tensor:
+        return state.readout.read(query, lambda changed: STCN._read(self, state, changed))
 
     # Training
 

@@ -1,4 +1,4 @@
-"""The native kernels of sparse_conv2d: float32 over vectors, bfloat16 on AMX; other halves go through float32."""
+"""Native kernels of sparse_conv2d: float32 on vectors, bfloat16 on AMX or AVX512_BF16, else through float32."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _compute(
     """Into ``place``, which holds the previous output, or into a new tensor."""
     size = [input.shape[0], weight.shape[0], *policy.shape[2:]]
     out = empty_output(input, size) if place is None else place
-    low = input.dtype == torch.bfloat16 and native.instruction_set() == "amx"
+    low = input.dtype == torch.bfloat16 and native.bfloat16_products()
     work = torch.bfloat16 if low else torch.float32
 
     def ready(tensor: Tensor | None) -> Tensor | None:
