@@ -1,8 +1,9 @@
-"""What `pliant salient` finds in clips, a row of three frames each; and how far the D² layers look in the first clip.
+"""What `pliant salient` finds in clips, a row each; and how far the D² layers look in the last clip.
 
 python docs/pictures/salient.py CLIP[@FRAME] ... --out salient.jpg [--maps salient_maps.jpg] [--frames 24]
 
-FRAME: the first one that is read. The maps are means over layers, axes and taps: dilation 0 to 2, modulation 0 to 1.
+FRAME: the first one that is read. Upright clips show more frames. The maps are means over layers, axes and taps, dark
+to bright over the range that is printed: 1 % to 99 % of what there is.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from pliant.inference.salient import SalientStream
 from pliant.video.draw import draw_overlay
 from pliant.video.heatmap import draw_heatmap
 
-_HEIGHT = 240
-_BRIGHTEST = {"dilation": 2.0, "modulation": 1.0}
+_HEIGHT, _WIDTH = 240, 1290
+_MAPS = ("dilation", "modulation")
 
 
 def small(image: np.ndarray) -> np.ndarray:
@@ -31,20 +32,27 @@ def small(image: np.ndarray) -> np.ndarray:
 
 
 def looked_at(network, place: str, count: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Three overlays, and a middle frame under each map."""
+    """Overlays that fill a row, and a middle frame beside itself under each map."""
     file, _, first = place.partition("@")
     with video.read(file, start=int(first or 0)) as reader:
         images = [frame.image for frame in islice(reader, count)]
-    stream, objects = SalientStream(network, show=tuple(_BRIGHTEST)), ConnectedObjects()
+    stream, objects = SalientStream(network, show=_MAPS), ConnectedObjects()
     found = [p for image in images for p in stream.push(image)] + stream.finish()
     labels = [objects.label(p > 0.5) for p in found]
-    chosen = [len(images) * part // 6 for part in (1, 3, 5)]
+    fitting = _WIDTH // small(images[0]).shape[1]
+    chosen = [(2 * part + 1) * len(images) // (2 * fitting) for part in range(fitting)]
     overlays = [small(draw_overlay(images[i], labels[i])) for i in chosen]
-    middle = chosen[1]
-    maps = [
-        small(draw_heatmap(images[middle], stream.maps[middle][name], 0.0, high)) for name, high in _BRIGHTEST.items()
-    ]
+    middle, maps = len(images) // 2, []
+    for name in _MAPS:
+        values = stream.maps[middle][name]
+        low, high = np.percentile(values, (1, 99))
+        print(f"{place}: {name} from {low:.2f} (dark) to {high:.2f} (bright)")
+        maps.append(small(draw_heatmap(images[middle], values, low, high)))
     return overlays, [small(images[middle]), *maps]
+
+
+def write(file: str, picture: np.ndarray) -> None:
+    cv2.imwrite(file, picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
 
 
 def main() -> None:
@@ -58,10 +66,10 @@ def main() -> None:
     rows, maps = zip(*(looked_at(network, clip, arguments.frames) for clip in arguments.clips))
     rows = [np.hstack(row) for row in rows]
     width = max(row.shape[1] for row in rows)
-    even = [cv2.resize(row, (width, round(row.shape[0] * width / row.shape[1]))) for row in rows]
-    cv2.imwrite(arguments.out, np.vstack(even)[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+    even = [np.pad(row, ((0, 4), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
+    write(arguments.out, np.vstack(even))
     if arguments.maps:
-        cv2.imwrite(arguments.maps, np.hstack(maps[0])[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+        write(arguments.maps, np.hstack(maps[-1]))
 
 
 if __name__ == "__main__":

@@ -124,5 +124,9 @@ def test_every_sequence_of_a_dataset(clip, weights, tmp_path):
     again = run(salient_dataset, root, *options)
     assert "--resume" in str(again.exception)
     assert "0 sequences in" in run(salient_dataset, root, *options, "--resume").output
+    merged = run(salient_dataset, root, *options, "--overwrite", "--one-object")
+    assert merged.exit_code == 0, merged.output
+    files = (tmp_path / "results").glob("*/*.png")
+    assert all(np.isin(np.array(Image.open(file)), (0, 1)).all() for file in files)
     scored = run(evaluate_command, "davis2016", "--gt", root, "--results", tmp_path / "results")
     assert scored.exit_code == 0, scored.output

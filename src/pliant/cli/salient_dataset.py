@@ -24,6 +24,7 @@ __all__ = ["salient_dataset"]
 @click.option("--overlap", type=click.IntRange(0), default=3, show_default=True,
               help="Frames that neighbouring clips share; 7 is the papers' dense mode.")  # fmt: skip
 @click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto", show_default=True)
+@click.option("--one-object", is_flag=True, help="All of it as one object (DAVIS 2016) instead of ids by region.")
 @click.option("--overwrite", is_flag=True, help="Do sequences again whose results are in OUT.")
 @click.option("--resume", is_flag=True, help="Skip sequences whose results are in OUT.")
 @verbosity
@@ -38,6 +39,7 @@ def salient_dataset(
     size: int | None,
     overlap: int,
     precision: str,
+    one_object: bool,
     overwrite: bool,
     resume: bool,
     quietness: Quietness,
@@ -45,7 +47,7 @@ def salient_dataset(
     """Find what moves and matters in every sequence of ROOT, into OUT/<sequence>/<frame>.png.
 
     \b
-    pliant salient-dataset DAVIS --set val -o results/
+    pliant salient-dataset DAVIS --set val --one-object -o results/
     pliant evaluate davis2016 --gt DAVIS --results results/
     """
     from pliant.inference.datasets import salient_dataset as run
@@ -56,7 +58,7 @@ def salient_dataset(
     with progress_bar("sequences", None, quiet=quietness.quiet) as advance:
         written = run(
             root, split, out, network, threshold=threshold, keep_largest=keep_largest, size=size, overlap=overlap,
-            overwrite=overwrite, resume=resume,
+            one_object=one_object, overwrite=overwrite, resume=resume,
             on_frame=lambda p: advance(p.number - 1, f"of {p.sequences}: {p.sequence} {p.done}/{p.total}"),
         )  # fmt: skip
     if not quietness.quiet:

@@ -74,6 +74,7 @@ def salient_dataset(
     out: str | Path,
     network: nn.Module,
     *,
+    one_object: bool = False,
     overwrite: bool = False,
     resume: bool = False,
     on_frame: Callable[[SequenceProgress], None] | None = None,
@@ -81,12 +82,14 @@ def salient_dataset(
 ) -> list[str]:
     """What is salient in every sequence of ``split`` below ``root``, into ``out/<sequence>/<frame>.png``.
 
-    No mask of the dataset is looked at. options: threshold, keep_largest, smallest and those of ``SalientStream``. The
+    No mask of the dataset is looked at. one_object: all of it is object 1, as DAVIS 2016 has it; otherwise connected
+    regions have ids of their own. options: threshold, keep_largest, smallest and those of ``SalientStream``. The
     rest is as for ``track_dataset``.
     """
 
     def labels(clip: Clip) -> Iterator[np.ndarray]:
-        return salient_labels((clip.frame(index) for index in range(len(clip))), network, **options)
+        for found in salient_labels((clip.frame(index) for index in range(len(clip))), network, **options):
+            yield (found != 0).astype(np.uint8) if one_object else found
 
     return _write_all(root, split, Path(out), labels, overwrite, resume, on_frame)
 

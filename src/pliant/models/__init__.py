@@ -72,7 +72,9 @@ MODELS: dict[str, Model] = {
     "d2conv3d_temporal_dcnv1": Model("d2conv3d", "salient", None, "deformable in time only"),
     "d2conv3d_temporal_dcnv2": Model("d2conv3d", "salient", None, "modulated deformable in time only"),
     "d2conv3d_csn50": Model("d2conv3d", "salient", None, "D²Conv3D on a channel-separated ResNet-50"),
-    "salient_small": Model("d2conv3d", "salient", None, "D²Conv3D in small on 2-D features, for CPUs"),
+    "salient_small": Model(
+        "d2conv3d", "salient", "salient_small.safetensors", "looks, motion and D²Conv3D in small, for CPUs", "real time"
+    ),
     "salient_small_plain": Model("d2conv3d", "salient", None, "its first half of training: plain convolutions"),
     "d2conv3d_tiny": Model("d2conv3d", "salient", None, "D²Conv3D in small, for tests and first tries"),
 }
