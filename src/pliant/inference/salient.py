@@ -247,7 +247,7 @@ def salient_labels(
 ) -> Iterator[np.ndarray]:
     """Labels [H, W] uint8 of what is salient in each of ``images``, [H, W, 3] uint8 RGB, one after another.
 
-    The arguments are those of ``salient``, for a network that is ready.
+    Each comes at most one clip after its image. The arguments are those of ``salient``, for a network that is ready.
     """
     objects = ConnectedObjects(smallest=smallest, keep_largest=keep_largest)
     stream = SalientStream(model, **options)
@@ -274,10 +274,11 @@ def first_labels(
     """
     if not len(images):
         raise ValueError("images must hold at least the first frame, got none.")
-    stream = SalientStream(model, size=size)
-    found = [probability for image in images for probability in stream.push(image)] + stream.finish()
-    objects = ConnectedObjects(smallest=smallest, keep_largest=keep_largest)
-    return objects.label(found[0] > threshold)
+    return next(
+        salient_labels(
+            images, model, size=size, threshold=threshold, keep_largest=keep_largest, smallest=smallest
+        )
+    )
 
 
 def first_mask(

@@ -111,7 +111,7 @@ def read_u2net(file: str | Path) -> dict[str, Tensor]:
     """A state dict for the whole ``U2NetP`` of a published ``u2netp.onnx``, batch norms folded in.
 
     The file's convolutions are taken in the order in which they run, which is that of ``forward``. Needs the package
-    onnx. Raises ``WeightsError`` where the file is something else.
+    onnx, without which it raises ``MissingDependencyError``. Raises ``WeightsError`` where the file is something else.
     """
     try:
         import onnx
