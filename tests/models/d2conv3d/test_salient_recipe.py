@@ -25,6 +25,7 @@ from pliant.models.d2conv3d.recipe import (
     _annotated,
     _build,
     from_folder,
+    plain_from_sources,
     small_from_sources,
 )
 from pliant.models.d2conv3d.small import SmallSegmenter
@@ -241,5 +242,9 @@ def test_recipes_are_in_the_table(root):
     assert {"salient_small", "d2conv3d"} <= set(RECIPES)
     own = small_from_sources(Sources(clips=root))
     assert (own.name, own.stride, own.flip) == ("salient_small", 32, True)
+    kept = pliant.load("salient_small").encoder.state_dict()
+    assert all(torch.equal(value, kept[key]) for key, value in own.build().encoder.state_dict().items())
+    with pytest.raises(InputError, match="salient_small_plain needs --from: U2-NetP's ONNX file"):
+        plain_from_sources(Sources(clips=root))
     with pytest.raises(InputError, match="give --photos or --data"):
         small_from_sources(Sources())

@@ -26,7 +26,7 @@ from pliant.datasets.pictures import PictureStore, pack_pictures
 from pliant.datasets.salient_pictures import SalientPictures, write_saliency
 from pliant.datasets.sources import Sources
 from pliant.datasets.synthetic import SyntheticClips
-from pliant.errors import DatasetError
+from pliant.errors import DatasetError, InputError
 from pliant.losses.lovasz import lovasz_hinge
 from pliant.models import d2conv3d
 from pliant.models.backbones.caffe2_csn import read_caffe2_csn
@@ -34,7 +34,7 @@ from pliant.models.backbones.csn import Encoder3d
 from pliant.models.backbones.u2net import read_u2net
 from pliant.models.d2conv3d.small import SmallSegmenter
 from pliant.nn.steered_conv import SteeredConv
-from pliant.weights import fit_weights, read_state, read_weights
+from pliant.weights import embedded, fit_weights, read_state, read_weights
 
 __all__ = ["FolderRecipe", "Stage", "SyntheticRecipe", "from_folder", "plain_from_sources", "small_from_sources"]
 
@@ -296,13 +296,17 @@ class FolderRecipe:
 def small_from_sources(sources: Sources, name: str = "salient_small") -> SyntheticRecipe | FolderRecipe:
     """``salient_small`` on one's own clips where there are some, else on synthetic ones, with U2-NetP's ONNX file as
     the teacher of looks where it is given. Raises ``InputError``.
+
+    It goes on from the embedded weights if from nothing else; its plain twin must be told where to begin, as the
+    encoder keeps its weights and random ones see nothing.
     """
     if sources.clips is not None:
         return FolderRecipe(
-            _annotated(sources.clips), sources.initial, sources.seed, name,
+            _annotated(sources.clips), _beginning(sources, name), sources.seed, name,
             batch_size=8, size=(SmallSegmenter.size, SmallSegmenter.size), flip=True,
         )  # fmt: skip
     sources.need("photos", "clips")
+    initial = _beginning(sources, name)
     pictures = pack_pictures(
         sources.cache / "pictures.bin",
         photos=list(sources.photos),
@@ -313,7 +317,15 @@ def small_from_sources(sources: Sources, name: str = "salient_small") -> Synthet
     if sources.teacher is not None:
         network = SaliencyNetwork(sources.teacher)
         saliency = write_saliency(PictureStore(pictures), network, sources.cache / "saliency.npz")
-    return SyntheticRecipe(pictures, sources.teacher, saliency, initial=sources.initial, seed=sources.seed, name=name)
+    return SyntheticRecipe(pictures, sources.teacher, saliency, initial=initial, seed=sources.seed, name=name)
+
+
+def _beginning(sources: Sources, name: str) -> Path:
+    if sources.initial is not None:
+        return sources.initial
+    if name == "salient_small":
+        return embedded(name, "salient_small.safetensors")
+    raise InputError(f"{name} needs --from: U2-NetP's ONNX file, which `pliant fetch-training-data` brings.")
 
 
 def plain_from_sources(sources: Sources) -> SyntheticRecipe | FolderRecipe:
