@@ -6,6 +6,7 @@
 #include <torch/headeronly/core/ScalarType.h>
 #include <torch/headeronly/util/Exception.h>
 
+#include <atomic>
 #include <cstring>
 #include <optional>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "common/buffer.h"
 #include "common/instruction_set.h"
 #include "common/parallel.h"
+#include "winograd.h"
 
 namespace pliant::sparse_conv2d {
 namespace {
@@ -21,6 +23,7 @@ using torch::stable::Tensor;
 
 constexpr uint8_t kReuse = 1, kCompute = 2;
 constexpr int64_t kCopyBlock = 2048;  // positions a task of copying
+constexpr int64_t kTileCost = 19, kPositionCost = 9;  // multiplications a channel, the transforms counted in
 
 const Kernels& kernels_for(const Tensor& tensor) {
   if (tensor.scalar_type() != torch::headeronly::ScalarType::BFloat16)
@@ -28,6 +31,8 @@ const Kernels& kernels_for(const Tensor& tensor) {
   STD_TORCH_CHECK(bfloat16_products(), "sparse_conv2d: bfloat16 needs AVX512_BF16 or AMX");
   return instruction_set() == InstructionSet::amx ? bfloat16_amx : bfloat16_avx512;
 }
+
+const TileKernels& tile_kernels() { return best(winograd_plain, winograd_avx2, winograd_avx512); }
 
 Problem shape_of(const Tensor& weight) {
   Problem p{};
@@ -37,11 +42,46 @@ Problem shape_of(const Tensor& weight) {
 }
 
 // How many elements pack() needs.
-int64_t packed_elements(Tensor weight) { return kernels_for(weight).packed_elements(shape_of(weight)); }
+int64_t packed_elements(Tensor weight, bool tiled) {
+  const Problem p = shape_of(weight);
+  return tiled ? tile_kernels().packed_elements(p) : kernels_for(weight).packed_elements(p);
+}
 
 // weight [O, C, kh, kw], contiguous, into `packed`, in the order of the kernels in use now.
-void pack(Tensor weight, Tensor packed) {
-  kernels_for(weight).pack(weight.data_ptr(), shape_of(weight), packed.data_ptr());
+void pack(Tensor weight, bool tiled, Tensor packed) {
+  const Problem p = shape_of(weight);
+  if (tiled) tile_kernels().pack(static_cast<const float*>(weight.data_ptr()), p, static_cast<float*>(packed.data_ptr()));
+  else kernels_for(weight).pack(weight.data_ptr(), p, packed.data_ptr());
+}
+
+// Tiles of 2 x 2 positions with a computed one among them, of a policy [N, 1, height, width].
+std::vector<Tile> list_tiles(const uint8_t* policy, int64_t batch, int64_t height, int64_t width) {
+  std::vector<Tile> found(batch * ((height + 1) / 2) * ((width + 1) / 2) + 1);
+  int64_t n = 0;
+  for (int64_t image = 0; image < batch; ++image)
+    for (int64_t y = 0; y < height; y += 2) {
+      const uint8_t* upper = policy + (image * height + y) * width;
+      const uint8_t* lower = y + 1 < height ? upper + width : nullptr;
+      for (int64_t x = 0; x < width; x += 2) {  // no branch on what is computed, as below
+        const bool right = x + 1 < width;
+        const int wanted = (upper[x] == kCompute) | (right && upper[x + right] == kCompute) << 1 |
+                           (lower && lower[x] == kCompute) << 2 | (lower && right && lower[x + right] == kCompute) << 3;
+        found[n] = {static_cast<int32_t>(image), static_cast<int32_t>(y), static_cast<int32_t>(x),
+                    static_cast<uint8_t>(wanted)};
+        n += wanted != 0;
+      }
+    }
+  found.resize(n);
+  return found;
+}
+
+// Whether tiles of 2 x 2 are less work than the positions one by one: 16 products against 9, and the transforms.
+bool tiles_pay(Tensor policy) {
+  const auto* choices = static_cast<const uint8_t*>(policy.data_ptr());
+  const auto tiles = list_tiles(choices, policy.size(0), policy.size(2), policy.size(3));
+  int64_t positions = 0;
+  for (const Tile& tile : tiles) positions += __builtin_popcount(tile.wanted);
+  return kTileCost * static_cast<int64_t>(tiles.size()) < kPositionCost * positions;
 }
 
 std::vector<int32_t> list_computed(const uint8_t* policy, int64_t count) {
@@ -69,12 +109,36 @@ void fill_others(const uint8_t* policy, int64_t begin, int64_t end, int64_t byte
   }
 }
 
-// Channels-last dense tensors; policy contiguous; `packed` by pack(); bias float32. In place: `previous` is null and
-// `out` holds it.
-void sparse_conv2d(Tensor input, Tensor packed, int64_t kernel_height, int64_t kernel_width, std::optional<Tensor> bias,
-                   Tensor policy, std::optional<Tensor> previous, int64_t stride_y, int64_t stride_x, int64_t padding_y,
-                   int64_t padding_x, std::optional<Tensor> residual, bool relu, bool in_place, Tensor out) {
-  const Kernels& kernels = kernels_for(input);
+// How the work is cut: `blocks` of at most `rows` positions or tiles, each in `splits` parts of `columns` outputs.
+struct Cut {
+  int64_t rows, blocks, splits, columns;
+};
+
+// First a share of the outputs each, since then the weights are read once, then smaller blocks, until there is work
+// for all threads; blocks of equal size, in whole register tiles of `row_step`.
+Cut cut(int64_t count, int64_t row_step, int64_t row_block, int64_t outputs, int64_t column_step) {
+  const int64_t threads = torch::stable::get_num_threads(), wanted = threads > 1 ? 2 * threads : 1;
+  const int64_t strips = (outputs + column_step - 1) / column_step, steps = (count + row_step - 1) / row_step;
+  Cut c{};
+  c.blocks = (count + row_block - 1) / row_block;
+  if (c.blocks * strips < wanted) c.blocks = (wanted + strips - 1) / strips;
+  if (c.blocks > steps) c.blocks = steps;
+  if (c.blocks == 0) return c;
+  c.rows = (steps + c.blocks - 1) / c.blocks * row_step;
+  c.blocks = (count + c.rows - 1) / c.rows;
+  c.splits = (wanted + c.blocks - 1) / c.blocks;
+  if (c.splits > strips) c.splits = strips;
+  c.columns = (strips + c.splits - 1) / c.splits * column_step;
+  c.splits = (strips * column_step + c.columns - 1) / c.columns;
+  return c;
+}
+
+// Channels-last dense tensors; policy contiguous; `packed` by pack() with the same `tiled`; bias float32. In place:
+// `previous` is null and `out` holds it. False: tiled, and a result is not finite (see TileKernels).
+bool sparse_conv2d(Tensor input, Tensor packed, bool tiled, int64_t kernel_height, int64_t kernel_width,
+                   std::optional<Tensor> bias, Tensor policy, std::optional<Tensor> previous, int64_t stride_y,
+                   int64_t stride_x, int64_t padding_y, int64_t padding_x, std::optional<Tensor> residual, bool relu,
+                   bool in_place, Tensor out) {
   Problem p{};
   p.input = input.data_ptr(), p.weight = packed.data_ptr(), p.output = out.data_ptr();
   p.residual = residual ? residual->data_ptr() : nullptr;
@@ -87,51 +151,65 @@ void sparse_conv2d(Tensor input, Tensor packed, int64_t kernel_height, int64_t k
 
   const auto* choices = static_cast<const uint8_t*>(policy.data_ptr());
   const auto* before = previous ? static_cast<const char*>(previous->data_ptr()) : nullptr;
-  const int64_t places = policy.numel();
+  const int64_t places = policy.numel(), copying = (places + kCopyBlock - 1) / kCopyBlock;
+  const auto copy = [&](int64_t task) {
+    const int64_t begin = task * kCopyBlock, end = begin + kCopyBlock < places ? begin + kCopyBlock : places;
+    fill_others(choices, begin, end, p.outputs * out.element_size(), before, in_place, static_cast<char*>(out.data_ptr()));
+  };
+  // compute(first, count, begin, end, scratch): positions or tiles from `first` on, outputs from `begin` to `end`.
+  const auto run = [&](const Cut& c, int64_t count, int64_t scratch_bytes, const auto& compute) {
+    const int64_t computing = c.blocks * c.splits;
+    parallel_tasks(computing + copying, [&](int64_t, const auto& next) {
+      Buffer<char> scratch(scratch_bytes);
+      for (int64_t task; (task = next()) >= 0;) {
+        if (task >= computing) {
+          copy(task - computing);
+          continue;
+        }
+        const int64_t first = task / c.splits * c.rows, begin = task % c.splits * c.columns;
+        compute(first, count - first < c.rows ? count - first : c.rows, begin, begin + c.columns, scratch.get());
+      }
+    });
+  };
+
+  if (tiled) {
+    const TileKernels& kernels = tile_kernels();
+    const std::vector<Tile> tiles = list_tiles(choices, policy.size(0), p.out_height, p.out_width);
+    const int64_t count = static_cast<int64_t>(tiles.size());
+    std::atomic<bool> finite{true};
+    run(cut(count, kTileRows, kTileBlock, p.outputs, kernels.column_step), count, kernels.scratch_bytes(p),
+        [&](int64_t first, int64_t number, int64_t begin, int64_t end, void* scratch) {
+          end = end < p.outputs ? end : p.outputs;
+          if (!kernels.compute(p, tiles.data() + first, number, begin, end, scratch)) finite = false;
+        });
+    return finite;
+  }
+  const Kernels& kernels = kernels_for(input);
   const std::vector<int32_t> positions = list_computed(choices, places);
   const int64_t count = static_cast<int64_t>(positions.size());
-
-  // Smaller blocks, then a share of the outputs each, until there is work for all threads.
-  const int64_t wanted = 2 * torch::stable::get_num_threads();
-  const int64_t strips = (p.outputs + kernels.column_step - 1) / kernels.column_step;
-  int64_t rows = kernels.row_block, splits = 1;
-  while (rows > 64 && count < rows * (wanted - 1)) rows = rows / 2 / kernels.row_step * kernels.row_step;
-  const int64_t blocks = (count + rows - 1) / rows;
-  while (blocks * splits < wanted && splits * 2 <= strips) splits *= 2;
-  const int64_t columns = (strips + splits - 1) / splits * kernels.column_step;
-  const int64_t computing = blocks * splits, copying = (places + kCopyBlock - 1) / kCopyBlock;
-
-  parallel_tasks(computing + copying, [&](int64_t, const auto& next) {
-    Buffer<char> scratch(kernels.scratch_bytes(p));
-    for (int64_t task; (task = next()) >= 0;) {
-      if (task >= computing) {
-        const int64_t begin = (task - computing) * kCopyBlock;
-        fill_others(choices, begin, begin + kCopyBlock < places ? begin + kCopyBlock : places,
-                    p.outputs * kernels.element, before, in_place, static_cast<char*>(out.data_ptr()));
-        continue;
-      }
-      const int64_t first = task / splits * rows, begin = task % splits * columns;
-      const int64_t end = begin + columns < strips * kernels.column_step ? begin + columns : strips * kernels.column_step;
-      if (begin < end)
-        kernels.compute(p, positions.data() + first, count - first < rows ? count - first : rows, begin, end,
-                        scratch.get());
-    }
-  });
+  const int64_t padded = (p.outputs + kernels.column_step - 1) / kernels.column_step * kernels.column_step;
+  run(cut(count, kernels.row_step, kernels.row_block, p.outputs, kernels.column_step), count, kernels.scratch_bytes(p),
+      [&](int64_t first, int64_t number, int64_t begin, int64_t end, void* scratch) {
+        kernels.compute(p, positions.data() + first, number, begin, end < padded ? end : padded, scratch);
+      });
+  return true;
 }
 
 }  // namespace
 }  // namespace pliant::sparse_conv2d
 
 STABLE_TORCH_LIBRARY_FRAGMENT(pliant_native, m) {
-  m.def("sparse_conv2d_packed_elements(Tensor weight) -> int");
-  m.def("sparse_conv2d_pack(Tensor weight, Tensor(a!) packed) -> ()");
+  m.def("sparse_conv2d_tiles_pay(Tensor policy) -> bool");
+  m.def("sparse_conv2d_packed_elements(Tensor weight, bool tiled) -> int");
+  m.def("sparse_conv2d_pack(Tensor weight, bool tiled, Tensor(a!) packed) -> ()");
   m.def(
-      "sparse_conv2d(Tensor input, Tensor packed, int kernel_height, int kernel_width, Tensor? bias, Tensor policy, "
+      "sparse_conv2d(Tensor input, Tensor packed, bool tiled, int kernel_height, int kernel_width, Tensor? bias, Tensor policy, "
       "Tensor? previous, int stride_y, int stride_x, int padding_y, int padding_x, Tensor? residual, bool relu, "
-      "bool in_place, Tensor(a!) out) -> ()");
+      "bool in_place, Tensor(a!) out) -> bool");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(pliant_native, CompositeExplicitAutograd, m) {
+  m.impl("sparse_conv2d_tiles_pay", TORCH_BOX(&pliant::sparse_conv2d::tiles_pay));
   m.impl("sparse_conv2d_packed_elements", TORCH_BOX(&pliant::sparse_conv2d::packed_elements));
   m.impl("sparse_conv2d_pack", TORCH_BOX(&pliant::sparse_conv2d::pack));
   m.impl("sparse_conv2d", TORCH_BOX(&pliant::sparse_conv2d::sparse_conv2d));

@@ -15,7 +15,7 @@ struct Problem {
 };
 
 struct Kernels {
-  int64_t row_step, row_block, column_step, element;  // positions a block, columns (outputs) of a packed strip
+  int64_t row_step, row_block, column_step;  // positions of a register tile and a block, columns (outputs) of a packed strip
   int64_t (*packed_elements)(const Problem&);
   void (*pack)(const void* weight, const Problem&, void* packed);  // weight [O, C, kh, kw], contiguous
   int64_t (*scratch_bytes)(const Problem&);

@@ -113,6 +113,6 @@ void compute(const Problem& p, const int32_t* positions, int64_t count, int64_t 
 
 }  // namespace
 
-const Kernels bfloat16_amx = {kTile, kRowBlock, kColumns, 2, packed_elements, pack, scratch_bytes, compute};
+const Kernels bfloat16_amx = {kTile, kRowBlock, kColumns, packed_elements, pack, scratch_bytes, compute};
 
 }  // namespace pliant::sparse_conv2d

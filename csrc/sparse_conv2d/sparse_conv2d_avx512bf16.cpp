@@ -143,6 +143,6 @@ void compute(const Problem& p, const int32_t* positions, int64_t count, int64_t 
 
 }  // namespace
 
-const Kernels bfloat16_avx512 = {kRows, kRowBlock, kStrip, 2, packed_elements, pack, scratch_bytes, compute};
+const Kernels bfloat16_avx512 = {kRows, kRowBlock, kStrip, packed_elements, pack, scratch_bytes, compute};
 
 }  // namespace pliant::sparse_conv2d

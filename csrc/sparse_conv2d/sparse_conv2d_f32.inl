@@ -123,6 +123,6 @@ void compute(const Problem& p, const int32_t* positions, int64_t count, int64_t 
 
 }  // namespace
 
-const Kernels KERNELS = {kRows, kRowBlock, kStrip, 4, packed_elements, pack, scratch_bytes, compute};
+const Kernels KERNELS = {kRows, kRowBlock, kStrip, packed_elements, pack, scratch_bytes, compute};
 
 }  // namespace pliant::sparse_conv2d

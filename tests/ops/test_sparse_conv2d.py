@@ -83,6 +83,58 @@ def test_any_number_of_channels_on_every_instruction_set(dtype, instructions, ch
     torch.testing.assert_close(found.double(), exact, rtol=0, atol=1e-5 if dtype == torch.float32 else 0.03)
 
 
+@pytest.fixture
+def tiled(monkeypatch):
+    """Which of the native calls went by tiles."""
+    calls = []
+    native_call = torch.ops.pliant_native.sparse_conv2d
+
+    def watch(input, packed, by_tiles, *others):
+        calls.append(by_tiles)
+        return native_call(input, packed, by_tiles, *others)
+
+    monkeypatch.setattr(torch.ops.pliant_native, "sparse_conv2d", watch)
+    return calls
+
+
+@pytest.mark.parametrize("instructions", ["plain", "avx2", "avx512"])
+@pytest.mark.parametrize("channels, outputs, padding", [(16, 3, 1), (48, 70, 0), (144, 64, 2), (256, 17, 1)])
+def test_tiles_on_every_instruction_set(tiled, instructions, channels, outputs, padding):
+    """Odd extents, so that the last tiles are halves and a quarter; parts of tiles are computed, kept and cleared."""
+    x, weight, bias, _ = layer(channels=channels, outputs=outputs)
+    choice = policy(2, 11 + 2 * padding, 15 + 2 * padding)
+    choice[..., 3:8, 2:7], choice[..., -1, 4] = 1, 0
+    previous = torch.randn(1, outputs, *choice.shape[2:])
+    options = {"padding": padding, "residual": previous.flip(2), "activation": "relu"}
+    with use_instruction_set(instructions):
+        found = ops.sparse_conv2d(x, weight, bias, choice, previous, **options)
+    with ops.use_backend("reference"):
+        exact = ops.sparse_conv2d(x.double(), weight.double(), bias.double(), choice, previous.double(),
+                                  padding=padding, residual=previous.flip(2).double(), activation="relu")  # fmt: skip
+    torch.testing.assert_close(found.double(), exact, rtol=0, atol=1e-5)
+    assert tiled == [True]
+
+
+def test_lone_positions_are_not_computed_by_tiles(tiled):
+    x, weight, bias, previous = layer(channels=32)
+    choice = policy(1)
+    choice[..., ::2, ::2] = 2
+    ops.sparse_conv2d(x, weight, bias, choice, previous, padding=1)
+    assert tiled == [False]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_stays_where_it_is_read(tiled, value):
+    """A tile mixes pixels that the kernel around one of its positions does not read."""
+    x, weight, bias, previous = layer(channels=32)
+    x[0, :2, 6, 8] = value
+    found = ops.sparse_conv2d(x, weight, bias, policy(2), previous, padding=1)
+    expected = F.conv2d(x, weight, bias, padding=1)
+    assert tiled == [True, False]
+    assert torch.equal(found.isnan(), expected.isnan())
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
 def test_in_place_refuses_shared_memory():
     x, weight, bias, previous = layer(channels=40)
     with pytest.raises(ValueError, match="previous shares its memory with input"):

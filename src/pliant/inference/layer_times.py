@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pliant.inference.tracker import Tracker
-from pliant.ops.packing import packed_form
+from pliant.ops.packing import packed_forms
 
 __all__ = ["LayerTime", "Profile", "Watch", "profile_tracking", "scene"]
 
@@ -71,9 +71,8 @@ class Watch(TorchDispatchMode):
     def _name(self, weight: Tensor) -> str | None:
         if weight.data_ptr() not in self._names:  # a gate's weights, in the order in which it uses them
             for name, parameter in self._parameters.items():
-                form = packed_form(parameter)
-                if form is not None and form.data_ptr() == weight.data_ptr():
-                    self._names[form.data_ptr()] = name
+                if any(form.data_ptr() == weight.data_ptr() for form in packed_forms(parameter)):
+                    self._names[weight.data_ptr()] = name
         return self._names.get(weight.data_ptr())
 
 

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-__all__ = ["packed", "packed_form"]
+__all__ = ["packed", "packed_forms"]
 
 _PACKED: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
+@dataclass(slots=True)
+class _Packed:
+    state: tuple[int, int]  # version and address of the weight
+    sample: Tensor
+    forms: dict[Hashable, Tensor]  # by order
+
+
 def packed(weight: Tensor, order: Hashable, pack: Callable[[Tensor], Tensor]) -> Tensor:
-    """``pack(weight)``, remembered until the weight changes or goes; one order at a time.
+    """``pack(weight)``, remembered for each order until the weight changes or goes.
 
     Whether it changed is told by its version and address and, since writing through ``.data`` does not count there,
     by a sample of its numbers. A weight made in inference mode has no version and is packed each time.
@@ -22,12 +30,13 @@ def packed(weight: Tensor, order: Hashable, pack: Callable[[Tensor], Tensor]) ->
     if weight.is_inference():
         return pack(weight)
     sample = _sample(weight.detach())
-    state = (order, weight._version, weight.data_ptr())
+    state = (weight._version, weight.data_ptr())
     known = _PACKED.get(weight)
-    if known is None or known[0] != state or not torch.equal(known[1], sample):
-        known = (state, sample.clone(), pack(weight))
-        _PACKED[weight] = known
-    return known[2]
+    if known is None or known.state != state or not torch.equal(known.sample, sample):
+        known = _PACKED[weight] = _Packed(state, sample.clone(), {})
+    if order not in known.forms:
+        known.forms[order] = pack(weight)
+    return known.forms[order]
 
 
 def _sample(weight: Tensor) -> Tensor:
@@ -40,7 +49,7 @@ def _sample(weight: Tensor) -> Tensor:
     return weight.permute(order_of_memory).reshape(-1)[::step]
 
 
-def packed_form(weight: Tensor) -> Tensor | None:
-    """What ``packed`` remembers for ``weight``, None where it was not asked yet."""
+def packed_forms(weight: Tensor) -> list[Tensor]:
+    """What ``packed`` remembers for ``weight``."""
     known = _PACKED.get(weight)
-    return None if known is None else known[2]
+    return [] if known is None else list(known.forms.values())

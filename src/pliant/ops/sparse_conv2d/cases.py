@@ -52,6 +52,8 @@ def _call(x, out, kernel, size, *, groups=1, bias=True, previous=True, residual=
     }
 
 
+_REGIONS = Regions("regions", (2, 1, 9, 11), scale=0.6)
+
 CASES = (
     Case("all three", _call((1, 4, 6, 7), 5, (3, 3), (6, 7), padding=1, activation="relu")),
     Case("tiny", _call((2, 2, 3, 3), 2, (2, 2), (2, 2)), gradcheck=True),
@@ -68,6 +70,9 @@ CASES = (
     Case("empty batch", _call((0, 4, 6, 7), 5, (3, 3), (6, 7), padding=1)),
     Case("whole vectors", _call((2, 64, 9, 11), 64, (3, 3), (9, 11), padding=1, activation="relu")),
     Case("odd channels", _call((2, 37, 9, 11), 45, (3, 3), (9, 11), padding=1)),
+    Case("tiles", _call((2, 32, 9, 11), 21, (3, 3), (9, 11), padding=1, activation="relu") | {"policy": _REGIONS}),
+    Case("tiles without padding", _call((2, 16, 11, 13), 64, (3, 3), (9, 11)) | {"policy": _REGIONS}),
+    Case("tiles beyond the padding", _call((2, 16, 7, 9), 80, (3, 3), (9, 11), padding=2) | {"policy": _REGIONS}),
     *tuple(
         _benchmark(name, height, width, share)
         for name, height, width in (("quarter resolution", 120, 214), ("sixteenth resolution", 30, 54))

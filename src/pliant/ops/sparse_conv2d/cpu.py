@@ -1,4 +1,8 @@
-"""Native kernels of sparse_conv2d: float32 on vectors, bfloat16 on AMX or AVX512_BF16, else through float32."""
+"""Native kernels of sparse_conv2d: float32 on vectors, bfloat16 on AMX or AVX512_BF16, else through float32.
+
+In float32, 3 x 3 kernels of stride 1 work by tiles of 2 x 2 outputs where most of a tile is computed (Winograd's
+F(2 x 2, 3 x 3): 16 multiplications instead of 36, and faster than the dense convolution even where all is computed).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,8 @@ from pliant.ops.packing import packed
 from pliant.ops.sparse_conv2d.reference import COMPUTE, REUSE
 
 DENSE_FROM = {torch.float32: 0.95, torch.bfloat16: 0.85}
-"""Share of computed positions from which the dense convolution is faster, where nothing is fused into ours."""
+"""Share of computed positions from which the dense convolution is faster, where nothing is fused into ours and tiles
+do not fit."""
 DENSE_GRADIENT_FROM = 0.3
 """Share of computed positions from which PyTorch's gradients of the dense convolution are faster. Their sums may go by
 the number of threads: under ``torch.use_deterministic_algorithms`` ours are taken for any share."""
@@ -36,7 +41,8 @@ def why_unsupported(
 
 
 def forward(input, weight, bias, policy, previous, stride, padding, residual, activation) -> Tensor:
-    if residual is None and activation is None and _nearly_all(input, policy):
+    fused = residual is not None or activation is not None
+    if not fused and not _fits_tiles(input, weight, stride) and _nearly_all(input, policy):
         out = F.conv2d(input, weight, bias, stride, padding)
         out = torch.where(policy == COMPUTE, out, 0)
         return out if previous is None else torch.where(policy == REUSE, previous, out)
@@ -116,25 +122,41 @@ def _compute(
     target = out if direct else torch.empty(size, dtype=work, memory_format=torch.channels_last)
     if place is not None and not direct:
         previous = place
-    torch.ops.pliant_native.sparse_conv2d(
-        ready(input),
-        packed(weight, (work, native.instruction_set()), lambda w: _pack(w.detach().to(work).contiguous())),
-        *weight.shape[2:],
-        None if bias is None else bias.float().contiguous(),
-        policy.contiguous(),
-        ready(previous),
-        *stride,
-        *padding,
-        ready(residual),
-        activation == "relu",
-        place is not None and direct,
-        target,
-    )
+    input, previous, residual, policy = ready(input), ready(previous), ready(residual), policy.contiguous()
+    bias = None if bias is None else bias.float().contiguous()
+
+    def run(tiled: bool) -> bool:
+        order = (work, native.instruction_set(), tiled)
+        return torch.ops.pliant_native.sparse_conv2d(
+            input,
+            packed(weight, order, lambda w: _pack(w.detach().to(work).contiguous(), tiled)),
+            tiled,
+            *weight.shape[2:],
+            bias,
+            policy,
+            previous,
+            *stride,
+            *padding,
+            residual,
+            activation == "relu",
+            place is not None and direct,
+            target,
+        )
+
+    by_tiles = _fits_tiles(input, weight, stride) and torch.ops.pliant_native.sparse_conv2d_tiles_pay(policy)
+    if not by_tiles or not run(tiled=True):  # what is not finite spreads over a tile: then tap by tap
+        run(tiled=False)
     return out if direct else out.copy_(target)
 
 
-def _pack(weight: Tensor) -> Tensor:
-    elements = torch.ops.pliant_native.sparse_conv2d_packed_elements(weight)
+def _fits_tiles(input: Tensor, weight: Tensor, stride) -> bool:
+    """Whether the kernels can compute tiles of 2 x 2 outputs (Winograd's way): in float32, 3 x 3, whole vectors."""
+    low = input.dtype == torch.bfloat16 and native.bfloat16_products()
+    return not low and tuple(weight.shape[2:]) == (3, 3) and tuple(stride) == (1, 1) and weight.shape[1] % _GROUP == 0
+
+
+def _pack(weight: Tensor, tiled: bool) -> Tensor:
+    elements = torch.ops.pliant_native.sparse_conv2d_packed_elements(weight, tiled)
     found = torch.empty(elements, dtype=weight.dtype)
-    torch.ops.pliant_native.sparse_conv2d_pack(weight, found)
+    torch.ops.pliant_native.sparse_conv2d_pack(weight, tiled, found)
     return found
