@@ -54,21 +54,24 @@ void pack(Tensor weight, bool tiled, Tensor packed) {
   else kernels_for(weight).pack(weight.data_ptr(), p, packed.data_ptr());
 }
 
-// Tiles of 2 x 2 positions with a computed one among them, of a policy [N, 1, height, width].
+// Tiles of 2 x 2 positions with a computed one among them, of a policy [N, 1, height, width]; null: all are computed.
 std::vector<Tile> list_tiles(const uint8_t* policy, int64_t batch, int64_t height, int64_t width) {
   std::vector<Tile> found(batch * ((height + 1) / 2) * ((width + 1) / 2) + 1);
   int64_t n = 0;
   for (int64_t image = 0; image < batch; ++image)
     for (int64_t y = 0; y < height; y += 2) {
-      const uint8_t* upper = policy + (image * height + y) * width;
-      const uint8_t* lower = y + 1 < height ? upper + width : nullptr;
+      const uint8_t* upper = policy ? policy + (image * height + y) * width : nullptr;
+      const bool low = y + 1 < height;
       for (int64_t x = 0; x < width; x += 2) {  // no branch on what is computed, as below
         const bool right = x + 1 < width;
-        const int wanted = (upper[x] == kCompute) | (right && upper[x + right] == kCompute) << 1 |
-                           (lower && lower[x] == kCompute) << 2 | (lower && right && lower[x + right] == kCompute) << 3;
+        const int there = (low ? 0xf : 0x3) & (right ? 0xf : 0x5);
+        const int computed = policy ? (upper[x] == kCompute) | (upper[x + right] == kCompute) << 1 |
+                                          (upper[x + low * width] == kCompute) << 2 |
+                                          (upper[x + low * width + right] == kCompute) << 3
+                                    : 0xf;
         found[n] = {static_cast<int32_t>(image), static_cast<int32_t>(y), static_cast<int32_t>(x),
-                    static_cast<uint8_t>(wanted)};
-        n += wanted != 0;
+                    static_cast<uint8_t>(computed & there)};
+        n += (computed & there) != 0;
       }
     }
   found.resize(n);
@@ -133,12 +136,13 @@ Cut cut(int64_t count, int64_t row_step, int64_t row_block, int64_t outputs, int
   return c;
 }
 
-// Channels-last dense tensors; policy contiguous; `packed` by pack() with the same `tiled`; bias float32. In place:
-// `previous` is null and `out` holds it. False: tiled, and a result is not finite (see TileKernels).
+// Channels-last dense tensors; policy contiguous, or, tiled, null: compute everywhere; `packed` by pack() with the same
+// `tiled`; bias float32. In place: `previous` is null and `out` holds it. False: tiled, and a result is not finite (see
+// TileKernels).
 bool sparse_conv2d(Tensor input, Tensor packed, bool tiled, int64_t kernel_height, int64_t kernel_width,
-                   std::optional<Tensor> bias, Tensor policy, std::optional<Tensor> previous, int64_t stride_y,
-                   int64_t stride_x, int64_t padding_y, int64_t padding_x, std::optional<Tensor> residual, bool relu,
-                   bool in_place, Tensor out) {
+                   std::optional<Tensor> bias, std::optional<Tensor> policy, std::optional<Tensor> previous,
+                   int64_t stride_y, int64_t stride_x, int64_t padding_y, int64_t padding_x,
+                   std::optional<Tensor> residual, bool relu, bool in_place, Tensor out) {
   Problem p{};
   p.input = input.data_ptr(), p.weight = packed.data_ptr(), p.output = out.data_ptr();
   p.residual = residual ? residual->data_ptr() : nullptr;
@@ -149,9 +153,9 @@ bool sparse_conv2d(Tensor input, Tensor packed, bool tiled, int64_t kernel_heigh
   p.stride_y = stride_y, p.stride_x = stride_x, p.padding_y = padding_y, p.padding_x = padding_x;
   p.relu = relu;
 
-  const auto* choices = static_cast<const uint8_t*>(policy.data_ptr());
+  const auto* choices = policy ? static_cast<const uint8_t*>(policy->data_ptr()) : nullptr;
   const auto* before = previous ? static_cast<const char*>(previous->data_ptr()) : nullptr;
-  const int64_t places = policy.numel(), copying = (places + kCopyBlock - 1) / kCopyBlock;
+  const int64_t places = policy ? policy->numel() : 0, copying = (places + kCopyBlock - 1) / kCopyBlock;
   const auto copy = [&](int64_t task) {
     const int64_t begin = task * kCopyBlock, end = begin + kCopyBlock < places ? begin + kCopyBlock : places;
     fill_others(choices, begin, end, p.outputs * out.element_size(), before, in_place, static_cast<char*>(out.data_ptr()));
@@ -174,7 +178,7 @@ bool sparse_conv2d(Tensor input, Tensor packed, bool tiled, int64_t kernel_heigh
 
   if (tiled) {
     const TileKernels& kernels = tile_kernels();
-    const std::vector<Tile> tiles = list_tiles(choices, policy.size(0), p.out_height, p.out_width);
+    const std::vector<Tile> tiles = list_tiles(choices, out.size(0), p.out_height, p.out_width);
     const int64_t count = static_cast<int64_t>(tiles.size());
     std::atomic<bool> finite{true};
     run(cut(count, kTileRows, kTileBlock, p.outputs, kernels.column_step), count, kernels.scratch_bytes(p),
@@ -203,7 +207,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(pliant_native, m) {
   m.def("sparse_conv2d_packed_elements(Tensor weight, bool tiled) -> int");
   m.def("sparse_conv2d_pack(Tensor weight, bool tiled, Tensor(a!) packed) -> ()");
   m.def(
-      "sparse_conv2d(Tensor input, Tensor packed, bool tiled, int kernel_height, int kernel_width, Tensor? bias, Tensor policy, "
+      "sparse_conv2d(Tensor input, Tensor packed, bool tiled, int kernel_height, int kernel_width, Tensor? bias, Tensor? policy, "
       "Tensor? previous, int stride_y, int stride_x, int padding_y, int padding_x, Tensor? residual, bool relu, "
       "bool in_place, Tensor(a!) out) -> bool");
 }

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from pliant import ops
 from pliant.nn.fused_conv import conv2d, conv2d_add, conv2d_relu6, fuses
 
 
@@ -35,6 +36,27 @@ def test_fused_equals_plain(dtype, layout, batch, relu):
         torch.testing.assert_close(found.float(), plain.relu() if relu else plain, **tolerance)
         found = conv2d_add(convolution, x, residual.clone(memory_format=torch.preserve_format), relu=relu)
         torch.testing.assert_close(found.float(), added.relu() if relu else added, **tolerance)
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("padding", [0, 1, (2, 0)])
+@pytest.mark.parametrize("value", [1.0, float("nan")])
+def test_three_by_three_of_stride_one_by_tiles(layout, padding, value):
+    torch.manual_seed(0)
+    convolution = nn.Conv2d(48, 20, 3, padding=padding)
+    x = torch.randn(3, 48, 9, 11).contiguous(memory_format=layout)
+    x[1, 5, 4, 4] = value
+    with torch.no_grad():
+        weight, bias = convolution.weight.double(), convolution.bias.double()
+        expected = nn.functional.conv2d(x.double(), weight, bias, padding=padding)
+        residual = torch.randn(expected.shape)
+        with ops.use_backend("reference"):
+            plain = conv2d(convolution, x)
+        for relu, found in ((True, conv2d(convolution, x, relu=True)), (False, conv2d(convolution, x)), (False, plain)):
+            exact = expected.relu() if relu else expected
+            torch.testing.assert_close(found.double(), exact, atol=1e-5, rtol=0, equal_nan=True)
+        found = conv2d_add(convolution, x, residual.clone(), relu=True)
+    torch.testing.assert_close(found.double(), (expected + residual).relu(), atol=1e-5, rtol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("groups", [1, 6])

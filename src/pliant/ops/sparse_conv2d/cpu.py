@@ -14,6 +14,7 @@ from pliant.ops import native
 from pliant.ops.arguments import empty_output
 from pliant.ops.packing import packed
 from pliant.ops.sparse_conv2d.reference import COMPUTE, REUSE
+from pliant.ops.winograd import pack_tiles, suits_tiles
 
 DENSE_FROM = {torch.float32: 0.95, torch.bfloat16: 0.85}
 """Share of computed positions from which the dense convolution is faster, where nothing is fused into ours and tiles
@@ -126,10 +127,11 @@ def _compute(
     bias = None if bias is None else bias.float().contiguous()
 
     def run(tiled: bool) -> bool:
-        order = (work, native.instruction_set(), tiled)
+        order = (native.instruction_set(), "tiles" if tiled else work)
+        pack = pack_tiles if tiled else lambda w: _pack(w.detach().to(work).contiguous())
         return torch.ops.pliant_native.sparse_conv2d(
             input,
-            packed(weight, order, lambda w: _pack(w.detach().to(work).contiguous(), tiled)),
+            packed(weight, order, pack),
             tiled,
             *weight.shape[2:],
             bias,
@@ -150,13 +152,13 @@ def _compute(
 
 
 def _fits_tiles(input: Tensor, weight: Tensor, stride) -> bool:
-    """Whether the kernels can compute tiles of 2 x 2 outputs (Winograd's way): in float32, 3 x 3, whole vectors."""
+    """Whether the kernels can work by tiles: in float32, 3 x 3, stride 1, whole vectors of channels."""
     low = input.dtype == torch.bfloat16 and native.bfloat16_products()
-    return not low and tuple(weight.shape[2:]) == (3, 3) and tuple(stride) == (1, 1) and weight.shape[1] % _GROUP == 0
+    return not low and suits_tiles(weight, stride)
 
 
-def _pack(weight: Tensor, tiled: bool) -> Tensor:
-    elements = torch.ops.pliant_native.sparse_conv2d_packed_elements(weight, tiled)
+def _pack(weight: Tensor) -> Tensor:
+    elements = torch.ops.pliant_native.sparse_conv2d_packed_elements(weight, False)
     found = torch.empty(elements, dtype=weight.dtype)
-    torch.ops.pliant_native.sparse_conv2d_pack(weight, tiled, found)
+    torch.ops.pliant_native.sparse_conv2d_pack(weight, False, found)
     return found
