@@ -83,8 +83,9 @@ void read(const Kernels& kernels, const Problem& p) {
 void memory_readout(Tensor key, Tensor query, Tensor value, std::optional<Tensor> shrinkage, double dot_scale,
                     double norm_scale, int64_t top_k, Tensor out) {
   const bool low = key.scalar_type() == torch::headeronly::ScalarType::BFloat16;
-  STD_TORCH_CHECK(!low || instruction_set() == InstructionSet::amx, "memory_readout: bfloat16 needs AMX");
-  const Kernels& kernels = low ? bfloat16_amx : best(float32_plain, float32_avx2, float32_avx512);
+  STD_TORCH_CHECK(!low || bfloat16_products(), "memory_readout: bfloat16 needs AVX512_BF16 or AMX");
+  const Kernels& tiles = instruction_set() == InstructionSet::amx ? bfloat16_amx : bfloat16_avx512;
+  const Kernels& kernels = low ? tiles : best(float32_plain, float32_avx2, float32_avx512);
   const int64_t size = low ? 2 : 4;
   const double log2_e = 1.4426950408889634;
   for (int64_t n = 0; n < key.size(0); ++n) {

@@ -45,6 +45,6 @@ struct Kernels {
   void (*gather)(const Problem&, const Running&, int64_t begin, int64_t end);  // channels, or queries if those are apart
 };
 
-extern const Kernels bfloat16_amx, float32_avx512, float32_avx2, float32_plain;
+extern const Kernels bfloat16_amx, bfloat16_avx512, float32_avx512, float32_avx2, float32_plain;
 
 }  // namespace pliant::memory_readout

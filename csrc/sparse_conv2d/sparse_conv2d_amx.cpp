@@ -1,5 +1,5 @@
 // bfloat16 on AMX: pixels are copied into a panel of tiles, tap by tap.
-#include "common/amx_tiles.h"
+#include "common/bf16_tiles.h"
 #include "rows.h"
 #include "sparse_conv2d.h"
 
@@ -85,7 +85,7 @@ void compute(const Problem& p, const int32_t* positions, int64_t count, int64_t 
   find_origins(p, positions, count, s.origins);
   for (int64_t i = count; i < padded; ++i) s.rows[i] = s.zeros;
   memset(s.sums, 0, padded * columns * kTile * 4);
-  _tile_loadconfig(&kTiles);
+  start_tiles();
   const bf16* weight = (const bf16*)p.weight;
   int64_t output_tiles = round_up(p.outputs, kColumns) / kTile;
   for (int64_t ty = 0; ty < p.kernel_height; ++ty)
@@ -104,7 +104,7 @@ void compute(const Problem& p, const int32_t* positions, int64_t count, int64_t 
         weight += output_tiles * tiles * kTileElements;
       }
     }
-  _tile_release();
+  stop_tiles();
   for (int64_t i = 0; i < count; ++i)
     for (int64_t o = 0; o < columns && begin + o * kTile < p.outputs; ++o)
       write(p, _mm512_load_ps(s.sums + ((i / kTile * columns + o) * kTile + i % kTile) * kTile), positions[i],

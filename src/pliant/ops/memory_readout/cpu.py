@@ -1,4 +1,4 @@
-"""The native kernels of memory_readout: float32 over vectors, bfloat16 on AMX; other halves go through float32."""
+"""The native kernels of memory_readout: float32 over vectors, bfloat16 on AMX or AVX512_BF16; other halves go through float32."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def forward(
     shape = [query_key.shape[0], memory_value.shape[1], *query_key.shape[2:]]
     out = torch.empty(shape, dtype=memory_value.dtype, memory_format=output_layout(memory_value))
     key, query = memory_key.flatten(2), query_key.flatten(2)
-    low = memory_key.dtype == torch.bfloat16 and native.instruction_set() == "amx" and selection is None
+    low = memory_key.dtype == torch.bfloat16 and native.bfloat16_products() and selection is None
     work = torch.bfloat16 if low else torch.float32
     key, query, value = key.to(work), query.to(work), memory_value.flatten(2).to(work)
     dot_scale, norm_scale = 2 * scale, scale

@@ -1,4 +1,5 @@
-// Tiles of AMX: 16 x 16 sums of float32, 32 products of bfloat16 deep. For files named *_amx.cpp alone; internal linkage.
+// Products of tiles: 16 x 16 sums of float32, 32 products of bfloat16 deep. By AMX in files named *_amx.cpp, by vectors in
+// files named *_avx512bf16.cpp, from the same operands. Internal linkage.
 #pragma once
 
 #include <immintrin.h>
@@ -12,13 +13,6 @@ using bf16 = uint16_t;
 
 constexpr int64_t kTile = 16, kDepth = 32, kTileElements = kTile * kDepth;
 
-// Of a thread: given to _tile_loadconfig at the start of a task, _tile_release at its end.
-alignas(64) constexpr struct {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t columns[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-} kTiles;
-
 inline float to_float(bf16 x) {
   uint32_t bits = uint32_t(x) << 16;
   float y;
@@ -26,8 +20,20 @@ inline float to_float(bf16 x) {
   return y;
 }
 
-// c (16 * rows x 32) = or += a x b over `depth` tiles. Tiles along the depth lie one after the other; a_row, b_column,
-// c_row, c_column are the steps from one tile to the next, c_stride that of a row within a tile of c, in elements.
+// multiply: c (16 * rows x 32) = or += a x b over `depth` tiles. Tiles along the depth lie one after the other; a_row,
+// b_column, c_row, c_column are the steps from one tile to the next, c_stride that of a row within a tile of c, in
+// elements.
+#if defined(__AMX_BF16__)
+alignas(64) constexpr struct {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t columns[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+} kTiles;
+
+// A thread asks for the tiles at the start of a task, and gives them back at its end.
+inline void start_tiles() { _tile_loadconfig(&kTiles); }
+inline void stop_tiles() { _tile_release(); }
+
 // Not inlined, with barriers: the compiler does not know that tile loads read memory, and would sink stores below them.
 template <int rows>
 __attribute__((noinline)) void multiply(const bf16* a, int64_t a_row, const bf16* b, int64_t b_column, int64_t depth,
@@ -68,6 +74,46 @@ __attribute__((noinline)) void multiply(const bf16* a, int64_t a_row, const bf16
   }
   asm volatile("" ::: "memory");
 }
+#else
+inline void start_tiles() {}
+inline void stop_tiles() {}
+
+// Eight rows of a tile of a, two tiles of b: 16 sums in registers.
+inline void multiply_eight(const bf16* a, const bf16* b, int64_t b_column, int64_t depth, float* c, int64_t c_column,
+                           int64_t c_stride, bool add) {
+  __m512 sum[8][2];
+#pragma GCC unroll 8
+  for (int r = 0; r < 8; ++r)
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; ++v) sum[r][v] = add ? _mm512_loadu_ps(c + r * c_stride + v * c_column) : _mm512_setzero_ps();
+  for (int64_t k = 0; k < depth; ++k, a += kTileElements)
+    for (int64_t pair = 0; pair < kTile; ++pair, b += kDepth) {
+      __m512bh right0 = (__m512bh)_mm512_loadu_si512(b), right1 = (__m512bh)_mm512_loadu_si512(b + b_column);
+#pragma GCC unroll 8
+      for (int r = 0; r < 8; ++r) {
+        int32_t both;
+        memcpy(&both, a + r * kDepth + 2 * pair, 4);
+        __m512bh left = (__m512bh)_mm512_set1_epi32(both);
+        sum[r][0] = _mm512_dpbf16_ps(sum[r][0], left, right0);
+        sum[r][1] = _mm512_dpbf16_ps(sum[r][1], left, right1);
+      }
+    }
+#pragma GCC unroll 8
+  for (int r = 0; r < 8; ++r)
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; ++v) _mm512_storeu_ps(c + r * c_stride + v * c_column, sum[r][v]);
+}
+
+template <int rows>
+void multiply(const bf16* a, int64_t a_row, const bf16* b, int64_t b_column, int64_t depth, float* c, int64_t c_row,
+              int64_t c_column, int64_t c_stride, bool add) {
+  for (int64_t r = 0; r < rows * kTile; r += 8) {
+    int64_t tile = r / kTile, inner = r % kTile;
+    multiply_eight(a + tile * a_row + inner * kDepth, b, b_column, depth, c + tile * c_row + inner * c_stride, c_column,
+                   c_stride, add);
+  }
+}
+#endif
 
 // A 16 x 16 matrix of 32-bit numbers.
 inline void transpose(__m512i r[16]) {
