@@ -4,6 +4,7 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include "common/buffer.h"
 #include "common/instruction_set.h"
 #include "common/parallel.h"
 
@@ -11,8 +12,6 @@ namespace pliant::sparse_conv2d_backward {
 namespace {
 
 using torch::stable::Tensor;
-
-constexpr int64_t kOutputs = 8;  // of d_weight a task
 
 float* floats(const Tensor& tensor) { return static_cast<float*>(tensor.data_ptr()); }
 
@@ -34,9 +33,10 @@ void backward(Tensor gradient, Tensor place, Tensor input, Tensor weight, int64_
   if (by_weight) {
     const int64_t blocks = (p.outputs + kOutputs - 1) / kOutputs;
     parallel_tasks(blocks * kernel_height * kernel_width, [&](int64_t, const auto& next) {
+      Buffer<char> scratch(kernels.weight_scratch(p));
       for (int64_t task; (task = next()) >= 0;) {
         const int64_t first = task % blocks * kOutputs, last = first + kOutputs;
-        kernels.weight_block(p, task / blocks, first, last < p.outputs ? last : p.outputs);
+        kernels.weight_block(p, task / blocks, first, last < p.outputs ? last : p.outputs, scratch.get());
       }
     });
   }

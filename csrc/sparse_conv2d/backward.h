@@ -18,9 +18,12 @@ struct Problem {
   int64_t kernel_height, kernel_width, stride_y, stride_x, padding_y, padding_x;
 };
 
+constexpr int64_t kOutputs = 96;  // of d_weight a task
+
 struct Kernels {
   void (*input_row)(const Problem&, int64_t sample, int64_t row);  // one row of d_input, written whole
-  void (*weight_block)(const Problem&, int64_t tap, int64_t first, int64_t last);  // outputs first .. last - 1
+  int64_t (*weight_scratch)(const Problem&);                                       // bytes
+  void (*weight_block)(const Problem&, int64_t tap, int64_t first, int64_t last, void* scratch);  // outputs of a tap
 };
 
 extern const Kernels plain, avx2, avx512;

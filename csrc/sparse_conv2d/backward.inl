@@ -1,9 +1,10 @@
 // Included by one source file an instruction set, which defines PLIANT_KERNELS.
-#include "common/vector.h"
+#include "common/matrix.h"
 #include "sparse_conv2d/backward.h"
 
 namespace {
 
+using pliant::sparse_conv2d_backward::kOutputs;
 using pliant::sparse_conv2d_backward::Problem;
 
 constexpr int kGroup = 16;                               // channels
@@ -47,9 +48,28 @@ void input_row(const Problem& p, int64_t sample, int64_t y) {
   }
 }
 
-void weight_block(const Problem& p, int64_t tap, int64_t first, int64_t last) {
-  const int64_t tap_y = tap / p.kernel_width, tap_x = tap % p.kernel_width;
-  float* sums = p.d_weight + tap * p.outputs * p.channels;
+// Positions of a product: a strip of their pixels, 24 KB, stays in the first-level cache.
+constexpr int64_t kPositions = 96;
+
+int64_t weight_scratch(const Problem& p) { return kPositions * (kOutputs + p.channels + kGroup) * sizeof(float); }
+
+// The outer products of gradient and input over the positions, a block of them at a time: gathered into two panels,
+// [position][output] and [position][channel], and multiplied.
+void weight_block(const Problem& p, int64_t tap, int64_t first, int64_t last, void* scratch) {
+  const int64_t tap_y = tap / p.kernel_width, tap_x = tap % p.kernel_width, outputs = last - first;
+  const int64_t pixel_step = p.channels + kGroup;  // no multiple of 4 KB
+  float* gradients = static_cast<float*>(scratch);
+  float* pixels = gradients + kPositions * kOutputs;
+  float* sums = p.d_weight + (tap * p.outputs + first) * p.channels;
+  int64_t count = 0;
+  const auto add = [&] {
+    for (int64_t channel = 0; channel < p.channels; channel += strip<float>) {
+      const int64_t wide = p.channels - channel < strip<float> ? p.channels - channel : strip<float>;
+      multiply_strip<float, false>({gradients, 1, kOutputs, pixels + channel, pixel_step, count, sums + channel, p.channels},
+                                   outputs, wide / lanes<float>);
+    }
+    count = 0;
+  };
   for (int64_t sample = 0; sample < p.samples; ++sample)
     for (int64_t out_y = 0; out_y < p.out_height; ++out_y)
       for (int64_t out_x = 0; out_x < p.out_width; ++out_x) {
@@ -60,26 +80,18 @@ void weight_block(const Problem& p, int64_t tap, int64_t first, int64_t last) {
           for (int64_t o = first; o < last; ++o) p.d_bias[o] += gradient[o];
         const int64_t y = out_y * p.stride_y - p.padding_y + tap_y, x = out_x * p.stride_x - p.padding_x + tap_x;
         if (y < 0 || y >= p.height || x < 0 || x >= p.width) continue;
-        const float* input = p.input + ((sample * p.height + y) * p.width + x) * p.channels;
-        for (int64_t channel = 0; channel < p.channels; channel += kGroup) {
-          Vector<float> value[kVectors];
-#pragma GCC unroll 4
-          for (int v = 0; v < kVectors; ++v) value[v] = load(input + channel + v * lanes<float>);
-          for (int64_t o = first; o < last; ++o) {
-            const Vector<float> factor = splat(gradient[o]);
-            float* sum = sums + o * p.channels + channel;
-#pragma GCC unroll 4
-            for (int v = 0; v < kVectors; ++v)
-              store(sum + v * lanes<float>, load(sum + v * lanes<float>) + factor * value[v]);
-          }
-        }
+        const float* pixel = p.input + ((sample * p.height + y) * p.width + x) * p.channels;
+        __builtin_memcpy(gradients + count * kOutputs, gradient + first, outputs * sizeof(float));
+        __builtin_memcpy(pixels + count * pixel_step, pixel, p.channels * sizeof(float));
+        if (++count == kPositions) add();
       }
+  if (count) add();
 }
 
 }  // namespace
 
 namespace pliant::sparse_conv2d_backward {
 
-const Kernels PLIANT_KERNELS{input_row, weight_block};
+const Kernels PLIANT_KERNELS{input_row, weight_scratch, weight_block};
 
 }  // namespace pliant::sparse_conv2d_backward

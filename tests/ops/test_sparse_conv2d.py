@@ -185,24 +185,44 @@ def test_wrong_arguments_are_named():
 
 
 @pytest.mark.parametrize("instructions", ["plain", "avx2", "avx512"])
-@pytest.mark.parametrize("share, stride, kernel", [(0.1, 1, 3), (0.2, 2, 3), (0.25, 1, 1), (0.8, 1, 3)])
-def test_native_gradients_of_any_share(instructions, share, stride, kernel):
-    """Against autograd of the dense convolution in float64, 70 channels: whole vectors, and a rest."""
+@pytest.mark.parametrize("channels", [70, 96])
+@pytest.mark.parametrize(
+    "share, stride, kernel, padding",
+    [(0.1, 1, 3, 1), (0.2, 2, 3, 1), (0.25, 1, 1, 0), (0.8, 1, 3, 1), (0.9, 1, 3, 3), (1.0, 1, 3, 0), (0.5, 1, 5, 2)],
+)
+def test_native_gradients_of_any_share(instructions, channels, share, stride, kernel, padding):
+    """Against autograd of the dense convolution in float64; whole vectors of channels, and a rest."""
     generator = torch.Generator().manual_seed(0)
-    sizes = (2, 70, 11, 13), (9, 70, kernel, kernel), (9,)
+    sizes = (2, channels, 11, 13), (9, channels, kernel, kernel), (9,)
     leaves = [torch.randn(*size, generator=generator).requires_grad_() for size in sizes]
     exact = [leaf.detach().double().requires_grad_() for leaf in leaves]
-    dense = F.conv2d(*exact, stride, kernel // 2)
+    dense = F.conv2d(*exact, stride, padding)
     policy = 2 * (torch.rand(2, 1, *dense.shape[2:], generator=generator) < share).to(torch.uint8)
     slope = torch.randn(dense.shape, generator=generator)
     wanted = torch.autograd.grad(torch.where(policy == 2, dense, 0), exact, slope.double())
     with use_instruction_set(instructions):
-        for always in (True, False):
-            torch.use_deterministic_algorithms(always)
-            try:
-                out = ops.sparse_conv2d(*leaves, policy, stride=stride, padding=kernel // 2)
-                found = torch.autograd.grad(out, leaves, slope)
-            finally:
-                torch.use_deterministic_algorithms(False)
-            for one, other in zip(found, wanted):
-                torch.testing.assert_close(one.double(), other, atol=1e-4, rtol=1e-5)
+        out = ops.sparse_conv2d(*leaves, policy, stride=stride, padding=padding)
+        found = torch.autograd.grad(out, leaves, slope)
+    for one, other in zip(found, wanted):
+        torch.testing.assert_close(one.double(), other, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.9])
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_gradients_in_bfloat16(share, deterministic):
+    """Within its rounding of those of the same numbers in float64, by our kernels and by the dense convolution's."""
+    torch.manual_seed(0)
+    leaves = [torch.randn(*size).bfloat16().requires_grad_() for size in ((2, 32, 11, 13), (24, 32, 3, 3), (24,))]
+    exact = [leaf.detach().double().requires_grad_() for leaf in leaves]
+    policy = 2 * (torch.rand(2, 1, 11, 13) < share).to(torch.uint8)
+    slope = torch.randn(2, 24, 11, 13).bfloat16()
+    dense = F.conv2d(*exact, padding=1)
+    wanted = torch.autograd.grad(torch.where(policy == 2, dense, 0), exact, slope.double())
+    torch.use_deterministic_algorithms(deterministic)
+    try:
+        found = torch.autograd.grad(ops.sparse_conv2d(*leaves, policy, padding=1), leaves, slope)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for one, other in zip(found, wanted):
+        assert one.dtype == torch.bfloat16
+        torch.testing.assert_close(one.double(), other, atol=0.01 * float(other.abs().max()), rtol=0.01)

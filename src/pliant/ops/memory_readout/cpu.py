@@ -1,4 +1,4 @@
-"""The native kernels of memory_readout: float32 over vectors, bfloat16 on AMX or AVX512_BF16; other halves go through float32."""
+"""The native kernels of memory_readout: float32 over vectors, bfloat16 on AMX or AVX512_BF16, else through float32."""
 
 from __future__ import annotations
 

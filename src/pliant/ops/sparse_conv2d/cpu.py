@@ -19,9 +19,9 @@ from pliant.ops.winograd import pack_tiles, suits_tiles
 DENSE_FROM = {torch.float32: 0.95, torch.bfloat16: 0.85}
 """Share of computed positions from which the dense convolution is faster, where nothing is fused into ours and tiles
 do not fit."""
-DENSE_GRADIENT_FROM = 0.3
-"""Share of computed positions from which PyTorch's gradients of the dense convolution are faster. Their sums may go by
-the number of threads: under ``torch.use_deterministic_algorithms`` ours are taken for any share."""
+DENSE_GRADIENT_FROM = 0.5
+"""Share of computed positions from which, in half precision, PyTorch's gradients of the dense convolution are faster.
+Their sums may go by the number of threads: under ``torch.use_deterministic_algorithms`` ours are always taken."""
 _GROUP = 16  # channels are filled up with zeros to a multiple for the gradients
 
 
@@ -63,33 +63,49 @@ def backward(
         out = _compute(input, weight, bias, policy, None, stride, padding, residual, activation, None)
         kept = torch.where(out > 0, kept, 0)
     needs_input, needs_weight, needs_bias, _, needs_previous, needs_residual = needed
-    if not torch.are_deterministic_algorithms_enabled() and _share(computed) > DENSE_GRADIENT_FROM:
+    by_input = by_weight = by_bias = None
+    half = input.dtype != torch.float32
+    if half and not torch.are_deterministic_algorithms_enabled() and _share(computed) > DENSE_GRADIENT_FROM:
         by_input, by_weight, by_bias = torch.ops.aten.convolution_backward(
             kept, input, weight, [weight.shape[0]], stride, padding, [1, 1], False, [0, 0], 1,
             [needs_input, needs_weight, needs_bias],
         )  # fmt: skip
-    else:
-        by_input, by_weight, by_bias = _convolution_gradients(
-            kept, computed[:, 0], input, weight, stride, padding, needs_input, needs_weight or needs_bias
-        )
+        needs_input = needs_weight = needs_bias = False
+    if needs_input:
+        by_input = _input_gradient(kept, computed, input, weight, stride, padding)
+    if needs_weight or needs_bias:
+        _, by_weight, by_bias = _native_gradients(kept, computed, input, weight, stride, padding, by_input=False)
     by_previous = torch.where(policy == REUSE, gradient, 0) if needs_previous else None
     found = [by_input, by_weight, by_bias, None, by_previous, kept if needs_residual else None]
     return [g for g, need in zip(found, needed) if need]
 
 
-def _convolution_gradients(
-    gradient, computed, input, weight, stride, padding, needs_input: bool, needs_weight: bool
+def _input_gradient(gradient, computed, input, weight, stride, padding) -> Tensor:
+    """Of stride 1: the convolution of the gradient with the turned weight, at the positions that it reaches."""
+    rest = [kernel - 1 - pad for kernel, pad in zip(weight.shape[2:], padding)]
+    if tuple(stride) != (1, 1) or min(rest) < 0 or input.numel() == 0:
+        return _native_gradients(gradient, computed, input, weight, stride, padding, by_input=True)[0]
+    wide = F.pad(computed.to(torch.float32), (rest[1], rest[1], rest[0], rest[0]))
+    reached = F.max_pool2d(wide, tuple(weight.shape[2:]), 1) * COMPUTE
+    turned = weight.detach().flip(2, 3).transpose(0, 1)
+    gradient = gradient.to(input.dtype).contiguous(memory_format=torch.channels_last)
+    found = _compute(gradient, turned, None, reached.to(torch.uint8), None, (1, 1), rest, None, None, None)
+    return found.to(input.dtype)
+
+
+def _native_gradients(
+    gradient, computed, input, weight, stride, padding, *, by_input: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """By input, weight and bias, of the positions in ``computed`` [N, Ho, Wo] alone; sums in float32."""
+    """By input, or by weight and bias, of the computed positions alone; sums in float32, in the same order always."""
     fill = -input.shape[1] % _GROUP
-    rows = gradient.permute(0, 2, 3, 1)[computed].float().contiguous()
-    place = torch.full(computed.shape, -1, dtype=torch.int32)
-    place[computed] = torch.arange(len(rows), dtype=torch.int32)
+    rows = gradient.permute(0, 2, 3, 1)[computed[:, 0]].float().contiguous()
+    place = torch.full(computed[:, 0].shape, -1, dtype=torch.int32)
+    place[computed[:, 0]] = torch.arange(len(rows), dtype=torch.int32)
     cells = F.pad(input.permute(0, 2, 3, 1).float(), (0, fill)).contiguous()
     taps = F.pad(weight.detach().permute(2, 3, 0, 1).flatten(0, 1).float(), (0, fill)).contiguous()
     d_input, d_weight, d_bias = torch.empty_like(cells), torch.zeros_like(taps), torch.zeros(len(weight))
     torch.ops.pliant_native.sparse_conv2d_backward(
-        rows, place, cells, taps, *weight.shape[2:], *stride, *padding, needs_input, needs_weight,
+        rows, place, cells, taps, *weight.shape[2:], *stride, *padding, by_input, not by_input,
         d_input, d_weight, d_bias,
     )  # fmt: skip
     channels = input.shape[1]
