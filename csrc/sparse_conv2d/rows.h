@@ -28,7 +28,7 @@ inline bool find_rows(const pliant::sparse_conv2d::Problem& p, const Origin* ori
   const uint64_t height = p.height, width = p.width;
   const int64_t shift = (tap_y * p.width + tap_x) * p.channels;
   for (int64_t i = 0; i < count; ++i) {
-    const bool inside = uint64_t(origins[i].y + tap_y) < height & uint64_t(origins[i].x + tap_x) < width;
+    const bool inside = (uint64_t(origins[i].y + tap_y) < height) & (uint64_t(origins[i].x + tap_x) < width);
     rows[i] = inside ? (const Element*)p.input + (origins[i].pixel * p.channels + shift) : zeros;
     any |= inside;
   }

@@ -50,8 +50,13 @@ int64_t packed_elements(Tensor weight, bool tiled) {
 // weight [O, C, kh, kw], contiguous, into `packed`, in the order of the kernels in use now.
 void pack(Tensor weight, bool tiled, Tensor packed) {
   const Problem p = shape_of(weight);
-  if (tiled) tile_kernels().pack(static_cast<const float*>(weight.data_ptr()), p, static_cast<float*>(packed.data_ptr()));
-  else kernels_for(weight).pack(weight.data_ptr(), p, packed.data_ptr());
+  if (!tiled) return kernels_for(weight).pack(weight.data_ptr(), p, packed.data_ptr());
+  const TileKernels& kernels = tile_kernels();
+  parallel_tasks((p.outputs + kernels.column_step - 1) / kernels.column_step, [&](int64_t, const auto& next) {
+    for (int64_t task; (task = next()) >= 0;)
+      kernels.pack(static_cast<const float*>(weight.data_ptr()), p, task * kernels.column_step,
+                   static_cast<float*>(packed.data_ptr()));
+  });
 }
 
 // Tiles of 2 x 2 positions with a computed one among them, of a policy [N, 1, height, width]; null: all are computed.

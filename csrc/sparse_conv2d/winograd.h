@@ -16,7 +16,8 @@ struct Tile {
 struct TileKernels {
   int64_t column_step;  // outputs of a packed strip
   int64_t (*packed_elements)(const Problem&);
-  void (*pack)(const float* weight, const Problem&, float* packed);  // weight [O, C, 3, 3], contiguous
+  // weight [O, C, 3, 3], contiguous: one strip, which begins with output `begin`.
+  void (*pack)(const float* weight, const Problem&, int64_t begin, float* packed);
   int64_t (*scratch_bytes)(const Problem&);
   // Outputs from `begin` to `end` of `count` tiles. False: a result is not finite. Tiles mix pixels that a convolution
   // would not, so what inf and NaN make of their neighbours must then be computed anew, tap by tap.

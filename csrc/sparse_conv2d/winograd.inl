@@ -21,27 +21,33 @@ int64_t strip_at(const Problem& p, int64_t o) {
 
 int64_t packed_elements(const Problem& p) { return kPlaces * p.channels * round_up(p.outputs, kWidth); }
 
-// [strip of outputs][place][channel][output of the strip]. Transformed in float64 and rounded once.
-void pack(const float* weight, const Problem& p, float* packed) {
-  for (int64_t begin = 0; begin < p.outputs; begin += kStrip) {
-    int64_t wide = strip_at(p, begin);
-    float* to = packed + begin * kPlaces * p.channels;
-    for (int64_t c = 0; c < p.channels; ++c)
+// [strip of outputs][place][channel][output of the strip], the strip that begins with output `begin`. Transformed in
+// float64 and rounded once.
+void pack(const float* weight, const Problem& p, int64_t begin, float* packed) {
+  int64_t wide = strip_at(p, begin), there = p.outputs - begin < wide ? p.outputs - begin : wide;
+  float* to = packed + begin * kPlaces * p.channels;
+  constexpr int64_t kTogether = 8;  // channels: the filters of different outputs lie far apart
+  float all[kTogether][9][kStrip] = {};
+  for (int64_t c = 0; c < p.channels; ++c, to += wide) {
+    for (int64_t o = 0; c % kTogether == 0 && o < there; ++o)
+      for (int64_t next = 0; next < kTogether && c + next < p.channels; ++next)
+        for (int64_t k = 0; k < 9; ++k) all[next][k][o] = weight[((begin + o) * p.channels + c + next) * 9 + k];
+    const auto& g = all[c % kTogether];
+    for (int64_t i = 0; i < 4; ++i) {
+      double row[3][kStrip];  // of G g
+      for (int64_t j = 0; j < 3; ++j)
+        for (int64_t o = 0; o < wide; ++o) {
+          double top = g[j][o], middle = g[3 + j][o], low = g[6 + j][o];
+          row[j][o] = i == 0 ? top : i == 3 ? low : (top + (i == 1 ? middle : -middle) + low) / 2;
+        }
+      float* at = to + 4 * i * p.channels * wide;
+      int64_t step = p.channels * wide;
       for (int64_t o = 0; o < wide; ++o) {
-        double g[4][3] = {}, whole[4][4];
-        if (begin + o < p.outputs) {
-          const float* from = weight + ((begin + o) * p.channels + c) * 9;
-          for (int j = 0; j < 3; ++j) {
-            double top = from[j], middle = from[3 + j], low = from[6 + j];
-            g[0][j] = top, g[1][j] = (top + middle + low) / 2, g[2][j] = (top - middle + low) / 2, g[3][j] = low;
-          }
-        }
-        for (int i = 0; i < 4; ++i) {
-          whole[i][0] = g[i][0], whole[i][3] = g[i][2];
-          whole[i][1] = (g[i][0] + g[i][1] + g[i][2]) / 2, whole[i][2] = (g[i][0] - g[i][1] + g[i][2]) / 2;
-          for (int j = 0; j < 4; ++j) to[((i * 4 + j) * p.channels + c) * wide + o] = (float)whole[i][j];
-        }
+        double outer = row[0][o] + row[2][o];
+        at[o] = (float)row[0][o], at[step + o] = (float)((outer + row[1][o]) / 2);
+        at[2 * step + o] = (float)((outer - row[1][o]) / 2), at[3 * step + o] = (float)row[2][o];
       }
+    }
   }
 }
 

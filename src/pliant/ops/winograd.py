@@ -36,6 +36,7 @@ def tiles_pay_when_dense(input: Tensor, weight: Tensor, stride, dilation, groups
         and weight.shape[0] >= OUTPUTS
         and tuple(dilation) == (1, 1)
         and groups == 1
+        and not weight.is_inference()  # its transformed form could not be kept
         and requested_backend() in ("auto", "cpu")
         and native.why_missing() is None
     )
