@@ -72,14 +72,15 @@ void read(const Kernels& kernels, const Problem& p) {
     });
   }
   if (!p.top_k) return;
-  const int64_t lines = p.value_channel == 1 && p.values > 1 ? p.queries : p.values;
+  const int64_t lines = p.by_query() ? p.queries : p.values;
   parallel_tasks(divide_up(lines, 16), [&](int64_t, const auto& next) {
     for (int64_t task; (task = next()) >= 0;)
       kernels.gather(p, run, task * 16, task * 16 + 16 < lines ? task * 16 + 16 : lines);
   });
 }
 
-// key [N, D, J], query [N, D, I], value [N, V, J], shrinkage [N, J] float32, out [N, V, I]; any strides.
+// key [N, D, J], query [N, D, I], value [N, V, J], shrinkage [N, J] float32, out [N, V, I]; any strides, but with top_k
+// either the places or the channels of the values side by side, those of out with them.
 void memory_readout(Tensor key, Tensor query, Tensor value, std::optional<Tensor> shrinkage, double dot_scale,
                     double norm_scale, int64_t top_k, Tensor out) {
   const bool low = key.scalar_type() == torch::headeronly::ScalarType::BFloat16;

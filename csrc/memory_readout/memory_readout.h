@@ -16,6 +16,9 @@ struct Problem {
   int64_t value_channel, value_memory, out_channel, out_position;
   float dot_scale, norm_scale;
   int64_t top_k;  // 0: all
+
+  // Whether the channels of a value, and those of a result, lie side by side: then gather() goes query by query.
+  bool by_query() const { return value_channel == 1 && out_channel == 1 && values > 1; }
 };
 
 // A stretch of the memory, packed for the products.
@@ -42,7 +45,7 @@ struct Kernels {
   void (*attend)(const Problem&, const Slab&, const Running&, int64_t row, int64_t rows, void* scratch);
   void (*finish)(const Problem&, const Running&, int64_t row, int64_t rows);
   void (*select)(const Problem&, const Slab&, const Running&, int64_t row, int64_t rows, void* scratch);
-  void (*gather)(const Problem&, const Running&, int64_t begin, int64_t end);  // channels, or queries if those are apart
+  void (*gather)(const Problem&, const Running&, int64_t begin, int64_t end);  // queries if by_query(), else channels
 };
 
 extern const Kernels bfloat16_amx, bfloat16_avx512, float32_avx512, float32_avx2, float32_plain;

@@ -271,7 +271,7 @@ __m512 gather16(const bf16* from, __m512i place) {
 void gather(const Problem& p, const Running& run, int64_t begin, int64_t end) {
   const bf16* value = (const bf16*)p.value;
   bf16* out = (bf16*)p.out;
-  if (p.value_channel == 1 && p.values > 1) {  // begin, end: queries
+  if (p.by_query()) {  // begin, end: queries
     for (int64_t i = begin; i < end; ++i)
       for (int64_t c = 0; c < p.values; c += 16) {
         __mmask16 there = p.values - c >= 16 ? 0xffff : (1u << (p.values - c)) - 1;

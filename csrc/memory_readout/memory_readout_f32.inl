@@ -216,14 +216,20 @@ void finish(const Problem& p, const Running& run, int64_t row, int64_t rows) {
 // Adds what may be among the k largest of a query.
 void collect(float* score, const float* scale, const float* shift, int64_t count, int64_t position, int64_t k,
              Candidates& c) {
-  for (int64_t j = 0; j < count; j += kWidth) {
-    vector t = load(score + j) * load(scale + j) + load(shift + j);
-    integers better = ~(t <= every(c.threshold));  // not a number counts as better
-    int32_t any = 0;
-    for (int64_t v = 0; v < kWidth; ++v) any |= better[v];
-    if (!any) continue;
-    for (int64_t v = 0; v < kWidth && j + v < count; ++v)
-      if (better[v]) c.value[c.count] = t[v], c.position[c.count++] = position + j + v;
+  constexpr int64_t together = 4 * kWidth;  // looked at at once: few hold anything
+  for (int64_t j = 0; j < count; j += together) {
+    integers better[4], any{};
+    for (int64_t v = 0; v < 4; ++v) {
+      vector t = load(score + j + v * kWidth) * load(scale + j + v * kWidth) + load(shift + j + v * kWidth);
+      save(score + j + v * kWidth, t);
+      better[v] = ~(t <= every(c.threshold));  // not a number counts as better
+      any |= better[v];
+    }
+    int32_t found = 0;
+    for (int64_t v = 0; v < kWidth; ++v) found |= any[v];
+    if (!found) continue;
+    for (int64_t i = 0; i < together && j + i < count; ++i)
+      if (better[i / kWidth][i % kWidth]) c.value[c.count] = score[j + i], c.position[c.count++] = position + j + i;
   }
   if (c.count >= 2 * k || (c.threshold < kFar && c.count >= k)) keep_largest(c, k);
 }
@@ -255,7 +261,7 @@ void select(const Problem& p, const Slab& slab, const Running& run, int64_t row,
 void gather(const Problem& p, const Running& run, int64_t begin, int64_t end) {
   const float* value = (const float*)p.value;
   float* out = (float*)p.out;
-  if (p.value_channel == 1 && p.values > 1) {  // begin, end: queries
+  if (p.by_query()) {  // begin, end: queries
     for (int64_t i = begin; i < end; ++i) {
       float* to = out + i * p.out_position;
       memset(to, 0, p.values * 4);

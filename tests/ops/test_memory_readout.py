@@ -11,6 +11,7 @@ import torch
 from pliant import ops
 from pliant.ops import native
 from pliant.ops.memory_readout import reference
+from pliant.ops.native import use_instruction_set
 
 
 def memory(dtype=torch.float64, key=16, value=20, frames=2, height=5, width=6):
@@ -139,3 +140,29 @@ def test_memory_of_twenty_frames_and_five_objects_takes_40_megabytes_at_most(dty
     """The whole affinity alone would be 100 MB in bfloat16."""
     found = subprocess.run([sys.executable, "-c", PEAK, dtype], capture_output=True, text=True, check=True)
     assert float(found.stdout) <= 40
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("instructions", ["plain", "avx2", "avx512"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_is_not_a_number_is_among_the_largest(dtype, instructions, sign):
+    """Of either sign, as processors make negative ones: a query that matches nothing sensible says so."""
+    torch.manual_seed(0)
+    key, query = torch.randn(1, 16, 2, 9, 11).to(dtype), torch.randn(1, 16, 5, 7).to(dtype)
+    value = torch.randn(1, 20, 2, 9, 11).to(dtype)
+    query[0, 3, 2, 4] = torch.copysign(torch.tensor(float("nan")), torch.tensor(float(sign)))
+    with use_instruction_set(instructions):
+        found = ops.memory_readout(key, query, value, top_k=10)
+    assert found[0, :, 2, 4].isnan().all()
+    assert found.isnan().sum() == 20
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("instructions", ["plain", "avx2", "avx512"])
+def test_of_equals_as_many_as_are_wanted(dtype, instructions):
+    """All similarities equal: any k of the memory are right. The value is one pixel, seen everywhere (strides of 0)."""
+    key, query = torch.ones(1, 8, 4, 13, 10, dtype=dtype), torch.ones(1, 8, 3, 5, dtype=dtype)
+    value = torch.arange(2, dtype=dtype).view(1, 2, 1, 1, 1).expand(1, 2, 4, 13, 10)
+    with use_instruction_set(instructions):
+        found = ops.memory_readout(key, query, value, top_k=30)
+    torch.testing.assert_close(found, value[:, :, 0, :3, :5], atol=0, rtol=0.01)

@@ -43,6 +43,8 @@ def forward(
     if shrinkage is not None:
         shrinkage = shrinkage.flatten(1).to(torch.float32).contiguous()
     found = out.flatten(2) if out.dtype == work else torch.empty_like(out.flatten(2), dtype=work)
+    if top_k and value.stride(2) != 1 and not value.stride(1) == found.stride(1) == 1:
+        value = value.contiguous()  # places are picked out of a channel's line, or channels out of a place's
     torch.ops.pliant_native.memory_readout(
         key, query, value, shrinkage, dot_scale, norm_scale, top_k or 0, found
     )
