@@ -98,10 +98,10 @@ def fill_skipped_(output: Tensor, policy: Tensor, before: Tensor | None, value: 
     return output
 
 
-def add_relu(a: Tensor, b: Tensor) -> Tensor:
-    """max(a + b, 0) of two tensors of one shape and dtype; rounded once."""
-    if a.shape == b.shape and a.dtype == b.dtype and a.numel() and _native(a, b):
-        out = torch.empty_like(a)
+def add_relu(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
+    """max(a + b, 0) of two tensors of one shape and dtype; rounded once. ``out``: where to, ``a`` or ``b`` too."""
+    if a.shape == b.shape and a.dtype == b.dtype and a.numel() and _native(a, b, out):
+        out = torch.empty_like(a) if out is None else out
         torch.ops.pliant_native.add_relu(a, b, out)
         return out
-    return torch.relu_(a + b)
+    return torch.relu_(a + b) if out is None else torch.relu_(torch.add(a, b, out=out))
