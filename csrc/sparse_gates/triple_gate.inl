@@ -10,49 +10,35 @@ namespace {
 
 constexpr int64_t kLanes = lanes<float>;
 constexpr int64_t kSums = vector_bytes == 64 ? 24 : 12;  // vectors of sums in registers
-constexpr int64_t kWeights = 24 << 10;                   // bytes of weights that stay in L1 while a row is gone through
-
-// Channels a pass over a row: as many as have their weights in L1.
-int64_t part(const Gate& g) {
-  const int64_t bytes = g.kernel_height * g.kernel_width * 6 * sizeof(Element);
-  const int64_t fitting = kWeights / bytes / kGateChannels * kGateChannels;
-  return fitting < kGateChannels ? kGateChannels : fitting < g.channels ? fitting : g.channels;
-}
 
 // What the next output row reads below: `columns` pixels from `x`, which are on the way while this row is computed.
-void prefetch(const Gate& g, const Element* image, int64_t y, int64_t x, int64_t columns, int64_t channel,
-              int64_t depth) {
-  const int64_t end = (y + 1) * g.stride_y - g.padding_y + g.kernel_height, begin = end - g.stride_y;
-  for (int64_t row = begin; row < end && row < g.height; ++row)
+void prefetch(const Gate& g, const Element* image, int64_t y, int64_t x, int64_t columns) {
+  const int64_t end = (y + 1) * g.stride_y - g.padding_y + g.kernel_height;
+  for (int64_t row = end < g.stride_y ? 0 : end - g.stride_y; row < end && row < g.height; ++row)
     for (int64_t i = x; i < x + columns && i < g.width; ++i)
-      for (int64_t c = 0; c < depth; c += 64 / sizeof(Element))
-        __builtin_prefetch(image + (row * g.width + i) * g.channels + channel + c, 0, 2);
+      for (int64_t c = 0; c < g.channels; c += 64 / sizeof(Element))
+        __builtin_prefetch(image + (row * g.width + i) * g.channels + c, 0, 2);
 }
 
-// The sums of `Rows` neighbouring positions of one output row, `depth` channels from `channel` on.
+// The sums of `Rows` neighbouring positions of one output row, a vector a position and output.
 template <int Rows, int Outputs>
-void add(const Gate& g, const Element* weight, const Element* image, const Element* zeros, int64_t y, int64_t x,
-         int64_t channel, int64_t depth, bool fresh, float* kept) {
-  Vector<float> sums[Rows][Outputs];
-#pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 8
-    for (int o = 0; o < Outputs; ++o)
-      sums[r][o] = fresh ? Vector<float>{} : load(kept + (r * Outputs + o) * kLanes);
+void convolve(const Gate& g, const Element* weight, const Element* image, const Element* zeros, int64_t y, int64_t x,
+              float* vectors) {
+  Vector<float> sums[Rows][Outputs] = {};
   const int64_t taps = g.kernel_height * g.kernel_width, left = x * g.stride_x - g.padding_x;
-  prefetch(g, image, y, x * g.stride_x, Rows * g.stride_x, channel, depth);
+  prefetch(g, image, y, x * g.stride_x, Rows * g.stride_x);
   for (int64_t ty = 0; ty < g.kernel_height; ++ty) {
     const int64_t row = y * g.stride_y - g.padding_y + ty;
     if (row < 0 || row >= g.height) continue;
-    const Element* pixels = image + row * g.width * g.channels + channel;
+    const Element* pixels = image + row * g.width * g.channels;
     for (int64_t tx = 0; tx < g.kernel_width; ++tx) {
-      const Element *from[Rows], *to = weight + (ty * g.kernel_width + tx) * g.channels + channel;
+      const Element *from[Rows], *to = weight + (ty * g.kernel_width + tx) * g.channels;
 #pragma GCC unroll 8
       for (int r = 0; r < Rows; ++r) {
         const int64_t column = left + r * g.stride_x + tx;
         from[r] = column >= 0 && column < g.width ? pixels + column * g.channels : zeros;
       }
-      for (int64_t c = 0; c < depth; c += kStep) {
+      for (int64_t c = 0; c < g.channels; c += kStep) {
 #pragma GCC unroll 8
         for (int o = 0; o < Outputs; ++o) {
           const auto right = values(to + o * taps * g.channels + c);
@@ -65,7 +51,7 @@ void add(const Gate& g, const Element* weight, const Element* image, const Eleme
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
-    for (int o = 0; o < Outputs; ++o) store(kept + (r * Outputs + o) * kLanes, sums[r][o]);
+    for (int o = 0; o < Outputs; ++o) store(vectors + (r * Outputs + o) * kLanes, sums[r][o]);
 }
 
 using Four = float __attribute__((vector_size(16)));
@@ -113,24 +99,20 @@ void decide(const Gate& g, const float* scores, int64_t begin, int64_t end) {
 }
 
 template <int Outputs>
-void run_rows(const Gate& g, int64_t first, int64_t last, float* kept, const Element* zeros) {
+void run_rows(const Gate& g, int64_t first, int64_t last, float* vectors, const Element* zeros) {
   constexpr int rows = kSums / Outputs;
-  const int64_t taps = g.kernel_height * g.kernel_width, depth = part(g);
+  const int64_t taps = g.kernel_height * g.kernel_width;
   const auto* weight = static_cast<const Element*>(g.weight) + (6 - Outputs) * taps * g.channels;
   for (int64_t row = first; row < last; ++row) {
     const int64_t y = row % g.out_height;
     const auto* image =
         static_cast<const Element*>(g.input) + row / g.out_height * g.height * g.width * g.channels;
-    for (int64_t c = 0; c < g.channels; c += depth) {
-      const int64_t count = g.channels - c < depth ? g.channels - c : depth;
-      int64_t x = 0;
-      for (; x + rows <= g.out_width; x += rows)
-        add<rows, Outputs>(g, weight, image, zeros, y, x, c, count, c == 0, kept + x * Outputs * kLanes);
-      for (; x < g.out_width; ++x)
-        add<1, Outputs>(g, weight, image, zeros, y, x, c, count, c == 0, kept + x * Outputs * kLanes);
-    }
-    sum_lanes(kept, g.out_width * Outputs);
-    decide<Outputs>(g, kept, row * g.out_width, (row + 1) * g.out_width);
+    int64_t x = 0;
+    for (; x + rows <= g.out_width; x += rows)
+      convolve<rows, Outputs>(g, weight, image, zeros, y, x, vectors + x * Outputs * kLanes);
+    for (; x < g.out_width; ++x) convolve<1, Outputs>(g, weight, image, zeros, y, x, vectors + x * Outputs * kLanes);
+    sum_lanes(vectors, g.out_width * Outputs);
+    decide<Outputs>(g, vectors, row * g.out_width, (row + 1) * g.out_width);
   }
 }
 
@@ -138,11 +120,11 @@ void run_rows(const Gate& g, int64_t first, int64_t last, float* kept, const Ele
 int64_t scratch_bytes(const Gate& g) { return (g.out_width * 6 + 3) * vector_bytes + g.channels * sizeof(Element); }
 
 void run(const Gate& g, int64_t first, int64_t last, void* scratch) {
-  auto* kept = static_cast<float*>(scratch);
-  auto* zeros = reinterpret_cast<Element*>(kept + (g.out_width * 6 + 3) * kLanes);
+  auto* vectors = static_cast<float*>(scratch);
+  auto* zeros = reinterpret_cast<Element*>(vectors + (g.out_width * 6 + 3) * kLanes);
   memset(zeros, 0, g.channels * sizeof(Element));
-  if (g.policy) run_rows<6>(g, first, last, kept, zeros);
-  else run_rows<3>(g, first, last, kept, zeros);
+  if (g.policy) run_rows<6>(g, first, last, vectors, zeros);
+  else run_rows<3>(g, first, last, vectors, zeros);
 }
 
 }  // namespace
