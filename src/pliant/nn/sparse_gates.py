@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pliant.nn.fused_conv import fuses
-from pliant.ops.gating import triple_policy
+from pliant.ops.gating import takes_triple_gate, triple_gate, triple_policy
 from pliant.ops.packing import packed
 
 __all__ = ["BinaryGate", "TripleGate"]
@@ -85,17 +85,32 @@ class TripleGate(_Gate):
 
     def policy(self, input: Tensor, carried: Tensor) -> tuple[Tensor, Tensor]:
         """Without gradients and noise: the policy of ``input``, [N, 1, Ho, Wo] uint8, and what it carries on."""
-        return triple_policy(self._both(input), carried, self.bias)
+        weight = self._native_weight(input)
+        if weight is None:
+            return triple_policy(self._both(input), carried, self.bias)
+        return triple_gate(input, weight, self.bias, carried, self.stride, self.padding)
 
     def carry(self, input: Tensor) -> Tensor:
         """What ``input`` will say as previous one, as ``policy`` wants it: [N, 3, Ho, Wo] float32."""
-        following = self.evidence(input, current=False)[1]
-        return following.to(torch.float32).contiguous(memory_format=torch.channels_last)
+        weight = self._native_weight(input)
+        if weight is None:
+            following = self.evidence(input, current=False)[1]
+            return following.to(torch.float32).contiguous(memory_format=torch.channels_last)
+        return triple_gate(input, weight, self.bias, None, self.stride, self.padding)[1]
+
+    def _native_weight(self, input: Tensor) -> Tensor | None:
+        """The weight for ``triple_gate``, None where that does not run."""
+        if self.training or not fuses(self, input):
+            return None
+        weight = self._both_weights()
+        return weight if takes_triple_gate(input, weight) else None
 
     def _both(self, input: Tensor) -> Tensor:
-        if self.training:
-            return self._convolve(input, self._swapped(self.weight), None)
-        return self._convolve(input, packed(self.weight, "now, previous", lambda w: self._swapped(w.detach())), None)
+        weight = self._swapped(self.weight) if self.training else self._both_weights()
+        return self._convolve(input, weight, None)
+
+    def _both_weights(self) -> Tensor:
+        return packed(self.weight, "now, previous", lambda w: self._swapped(w.detach()))
 
     def _swapped(self, weight: Tensor) -> Tensor:
         previous, now = weight.chunk(2, dim=1)

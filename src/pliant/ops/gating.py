@@ -8,7 +8,9 @@ from torch import Tensor
 from pliant.ops import native
 from pliant.ops.backend import requested_backend
 
-__all__ = ["add_relu", "fill_skipped_", "triple_policy"]
+__all__ = ["add_relu", "fill_skipped_", "takes_triple_gate", "triple_gate", "triple_policy"]
+
+_GATE_CHANNELS = 32  # the gate's kernels read whole vectors of channels
 
 
 def _native(*tensors: Tensor | None) -> bool:
@@ -26,6 +28,41 @@ def _native(*tensors: Tensor | None) -> bool:
             for t in tensors
         )
     )
+
+
+def takes_triple_gate(input: Tensor, weight: Tensor) -> bool:
+    """Whether ``triple_gate`` runs on these: where it is faster than a convolution of oneDNN's.
+
+    Without AMX: tiles do a gate's padded outputs in no time.
+    """
+    if input.shape[1] % _GATE_CHANNELS or not _native(weight) or input.dtype != weight.dtype:
+        return False
+    return input.dtype == torch.float32 or (native.bfloat16_products() and native.instruction_set() != "amx")
+
+
+def triple_gate(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    carried: Tensor | None,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+) -> tuple[Tensor | None, Tensor]:
+    """The convolution of a triple gate and its decisions, as ``triple_policy`` gives them, in one pass.
+
+    input [N, C, H, W]; weight [6, C, kh, kw] channels-last, what makes ``triple_policy``'s scores; sums in float32.
+    carried None: nothing is decided, the policy is None.
+    """
+    size = [(extent + 2 * pad - kernel) // step + 1
+            for extent, kernel, step, pad in zip(input.shape[2:], weight.shape[2:], stride, padding)]  # fmt: skip
+    layout = {"memory_format": torch.channels_last}
+    following = torch.empty(input.shape[0], 3, *size, **layout)
+    policy = None if carried is None else torch.empty(input.shape[0], 1, *size, dtype=torch.uint8)
+    torch.ops.pliant_native.triple_gate(
+        input.contiguous(**layout), weight, bias.float(), None if carried is None else carried.contiguous(**layout),
+        *stride, *padding, policy, following,
+    )  # fmt: skip
+    return policy, following
 
 
 def triple_policy(scores: Tensor, carried: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,10 +98,10 @@ def fill_skipped_(output: Tensor, policy: Tensor, before: Tensor | None, value: 
     return output
 
 
-def add_relu(a: Tensor, b: Tensor) -> Tensor:
-    """max(a + b, 0) of two tensors of one shape and dtype; rounded once."""
-    if a.shape == b.shape and a.dtype == b.dtype and a.numel() and _native(a, b):
-        out = torch.empty_like(a)
+def add_relu(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
+    """max(a + b, 0) of two tensors of one shape and dtype; rounded once. ``out``: where to, ``a`` or ``b`` too."""
+    if a.shape == b.shape and a.dtype == b.dtype and a.numel() and _native(a, b, out):
+        out = torch.empty_like(a) if out is None else out
         torch.ops.pliant_native.add_relu(a, b, out)
         return out
-    return torch.relu_(a + b)
+    return torch.relu_(a + b) if out is None else torch.relu_(torch.add(a, b, out=out))

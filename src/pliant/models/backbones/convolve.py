@@ -42,15 +42,20 @@ def convolve_add(
     Without gradients the result may take the place of x, which only the block before made and nobody else keeps.
     shortcut: None for the identity, a convolution, or a sequence of convolution and norm (None where folded).
     """
+    kept = getattr(conv, "keeps_input", False)  # x is then what the block's first layer keeps
     if shortcut is not None:
         layers = list(shortcut) if isinstance(shortcut, nn.Sequential) else [shortcut]
         x = convolve(layers[0], layers[1] if len(layers) > 1 else None, x)
+        kept = _is_gated(layers[0])
     if norm is None and not _is_gated(conv):
         return conv2d_add(conv, y, x, relu=relu)
     y = convolve(conv, norm, y)
-    if relu and not torch.is_grad_enabled():
-        return add_relu(y, x)
-    return F.relu(y + x) if relu else y + x
+    if torch.is_grad_enabled():
+        return F.relu(y + x) if relu else y + x
+    in_place = not kept and x.dtype == y.dtype and x.is_contiguous(memory_format=torch.channels_last)
+    if relu:
+        return add_relu(y, x, out=x if in_place else None)
+    return x.add_(y) if in_place else y + x
 
 
 @torch.no_grad()

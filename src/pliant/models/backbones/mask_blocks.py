@@ -21,7 +21,10 @@ def repeat_for_objects(x: Tensor, batch: int) -> Tensor:
 
 
 class ResBlock(nn.Module):
-    """shortcut(x) + conv2(relu(conv1(relu(x)))), no norm; the shortcut is a 3x3 where channels change."""
+    """shortcut(x) + conv2(relu(conv1(relu(x)))), no norm; the shortcut is a 3x3 where channels change.
+
+    relu: whether a ReLU follows.
+    """
 
     def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__()
@@ -31,9 +34,9 @@ class ResBlock(nn.Module):
         self.conv1 = nn.Conv2d(channels, out_channels, 3, padding=1)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, relu: bool = False) -> Tensor:
         y = convolve(self.conv1, None, F.relu(x), relu=True)
-        return convolve_add(self.conv2, None, y, x, self.downsample)
+        return convolve_add(self.conv2, None, y, x, self.downsample, relu=relu)
 
 
 class _ChannelGate(nn.Module):
@@ -93,7 +96,7 @@ class UpsampleBlock(nn.Module):
     """Skip convolution of a frame's feature (once a frame) plus the doubled coarser feature (per object),
     ResBlock.
 
-    skip [N, C_skip, 2h, 2w], x [N * K, C_up, h, w] -> [N * K, out, 2h, 2w].
+    skip [N, C_skip, 2h, 2w], x [N * K, C_up, h, w] -> [N * K, out, 2h, 2w]; relu: whether a ReLU follows.
     """
 
     def __init__(self, skip_channels: int, up_channels: int, out_channels: int) -> None:
@@ -101,6 +104,7 @@ class UpsampleBlock(nn.Module):
         self.skip_conv = nn.Conv2d(skip_channels, up_channels, 3, padding=1)
         self.out_conv = ResBlock(up_channels, out_channels)
 
-    def forward(self, skip: Tensor, x: Tensor) -> Tensor:
+    def forward(self, skip: Tensor, x: Tensor, relu: bool = False) -> Tensor:
         shared = repeat_for_objects(convolve(self.skip_conv, None, skip), len(x))
-        return self.out_conv(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False) + shared)
+        x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        return self.out_conv(x + shared if torch.is_grad_enabled() else x.add_(shared), relu)

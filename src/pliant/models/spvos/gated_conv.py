@@ -121,6 +121,8 @@ class GatedConv2d(nn.Conv2d):
         if cache is None and current.sparse and current.cold == "zero":
             cache = self._remember(x, x.new_zeros(len(x), *self._output_shape(x)))
         if cache is None or not current.sparse:
+            del cache
+            current.caches.pop(self.name, None)  # the new output then finds the memory of the old one
             output, current.caches[self.name] = self._dense(x, relu)
             return output
         known = len(cache.output)
@@ -133,6 +135,11 @@ class GatedConv2d(nn.Conv2d):
         pairs = zip(_tensors(cache), _tensors(joined))
         current.caches[self.name] = Cache(*(None if a is None or b is None else torch.cat([a, b]) for a, b in pairs))
         return torch.cat([old, new])
+
+    @property
+    def keeps_input(self) -> bool:
+        """Whether the cache holds the very input, so that nobody may write over it."""
+        return self.method == "residual"
 
     def _convolve(self, x: Tensor, relu: bool = False) -> Tensor:
         if fuses(self, x):

@@ -108,8 +108,8 @@ class Decoder(nn.Module):
     def forward(self, readout: Tensor, thin: Tensor, f8: Tensor, f4: Tensor) -> Tensor:
         x = torch.cat([readout, repeat_for_objects(thin, len(readout))], dim=1)
         x = self.compress(x.contiguous(memory_format=torch.channels_last))
-        x = self.up_8_4(f4, self.up_16_8(f8, x))
-        logits = convolve(self.pred, None, F.relu(x))
+        x = self.up_8_4(f4, self.up_16_8(f8, x), relu=True)
+        logits = convolve(self.pred, None, x)
         return F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False)
 
 
