@@ -24,11 +24,12 @@ Problem problem(const Tensor& value, int64_t t, int64_t y, int64_t x, const Tens
   Problem p{};
   p.value = entry(value, n), p.locations = entry(locations, n), p.weights = entry(weights, n);
   p.extent[0] = t, p.extent[1] = y, p.extent[2] = x;
-  p.heads = value.size(2), p.width = value.size(3), p.queries = locations.size(1), p.points = locations.size(3);
+  p.heads = value.size(1), p.cells = value.size(2), p.width = value.size(3);
+  p.queries = locations.size(1), p.points = locations.size(3);
   return p;
 }
 
-// All dense float32, the last axis of value a multiple of 16; out [N, Q, M, D].
+// All dense float32; value [N, M, T H W, D], D a multiple of 16; out [N, Q, M, D].
 void forward(Tensor value, int64_t t, int64_t y, int64_t x, Tensor locations, Tensor weights, Tensor out) {
   const Kernels& kernels = best(plain, avx2, avx512);
   for (int64_t n = 0; n < value.size(0); ++n) {
@@ -45,11 +46,11 @@ void forward(Tensor value, int64_t t, int64_t y, int64_t x, Tensor locations, Te
   }
 }
 
-// gradient as out; d_value zeros.
+// gradient as out; d_value as value, zeros.
 void backward(Tensor gradient, Tensor value, int64_t t, int64_t y, int64_t x, Tensor locations, Tensor weights,
               Tensor d_value, Tensor d_locations, Tensor d_weights) {
   const Kernels& kernels = best(plain, avx2, avx512);
-  const int64_t heads = value.size(2);
+  const int64_t heads = value.size(1);
   parallel_tasks(value.size(0) * heads, [&](int64_t, const auto& next) {
     for (int64_t task; (task = next()) >= 0;) {
       const int64_t n = task / heads;

@@ -6,15 +6,15 @@ namespace pliant::deform_attention3d {
 
 // One batch entry; all tensors dense, float32. `width` is a multiple of 16.
 struct Problem {
-  const float *value;      // [cells, heads, width]
+  const float *value;      // [heads, cells, width]
   const float *locations;  // [queries, heads, points, 3], (t, y, x) in units of the extent
   const float *weights;    // [queries, heads, points]
   float *out;              // [queries, heads, width]
   int64_t extent[3];       // (t, y, x)
-  int64_t heads, width, queries, points;
+  int64_t heads, cells, width, queries, points;
 
   const float *gradient;  // [queries, heads, width]
-  float *d_value;         // [cells, heads, width], zeros at the start
+  float *d_value;         // [heads, cells, width], zeros at the start
   float *d_locations, *d_weights;
 };
 

@@ -79,16 +79,25 @@ void locate(const Problem& p, const float* locations, const float* weights, cons
     for (int64_t k = 0; k < p.points; ++k) to.share[corner][k] *= weights[k];
 }
 
+// Fetches what a query and head brings: rows of other heads lie between, so that the processor finds no pattern. True
+// loads first: a prefetch is given up where the page is unknown.
+void fetch(const Problem& p, int64_t row) {
+  const float *locations = p.locations + row * p.points * 3, *weights = p.weights + row * p.points;
+  (void)*(const volatile float*)locations;
+  (void)*(const volatile float*)weights;
+  for (int64_t i = 0; i < 3 * p.points; i += 16) __builtin_prefetch(locations + i);
+  for (int64_t i = 0; i < p.points; i += 16) __builtin_prefetch(weights + i);
+}
+
 // `Count` vectors of channels from `value` (of the head) on.
 template <int Count>
 void sum_points(const Problem& p, const float* value, const float* zeros, const Points& points, float* out) {
-  const int64_t cell = p.heads * p.width;
   Floats sum[Count]{};
   for (int64_t k = 0; k < p.points; ++k)
 #pragma GCC unroll 8
     for (int corner = 0; corner < 8; ++corner) {
       const int64_t at = points.place[corner][k];
-      const float* from = at < 0 ? zeros : value + at * cell;
+      const float* from = at < 0 ? zeros : value + at * p.width;
       const Floats share = splat(points.share[corner][k]);
 #pragma GCC unroll 8
       for (int v = 0; v < Count; ++v) sum[v] += share * load(from + v * kLanes);
@@ -102,9 +111,10 @@ void forward(const Problem& p, int64_t head, int64_t begin, int64_t end, void* s
   const Points points = divide(p, scratch, &zeros);
   for (int64_t q = begin; q < end; ++q) {
     const int64_t row = q * p.heads + head;
+    if (p.points > 0 && q + 2 < end) fetch(p, row + 2 * p.heads);
     locate(p, p.locations + row * p.points * 3, p.weights + row * p.points, points);
     for (int64_t c = 0; c < p.width; c += kMost * kLanes) {
-      const float* value = p.value + head * p.width + c;
+      const float* value = p.value + head * p.cells * p.width + c;
       float* out = p.out + row * p.width + c;
       switch ((p.width - c) / kLanes) {
         case 1: sum_points<1>(p, value, zeros, points, out); break;
@@ -124,13 +134,13 @@ Floats between(Floats low, Floats high, float part) { return low + (high - low) 
 void backward(const Problem& p, int64_t head, void* scratch) {
   float* zeros;
   const Points points = divide(p, scratch, &zeros);
-  const int64_t cell = p.heads * p.width;
-  const float* value = p.value + head * p.width;
-  float* d_value = p.d_value + head * p.width;
+  const float* value = p.value + head * p.cells * p.width;
+  float* d_value = p.d_value + head * p.cells * p.width;
   for (int64_t q = 0; q < p.queries; ++q) {
     const int64_t row = q * p.heads + head;
     const float *weights = p.weights + row * p.points, *gradient = p.gradient + row * p.width;
     float *d_weights = p.d_weights + row * p.points, *d_locations = p.d_locations + row * p.points * 3;
+    if (p.points > 0 && q + 2 < p.queries) fetch(p, row + 2 * p.heads);
     locate(p, p.locations + row * p.points * 3, weights, points);
     for (int64_t k = 0; k < p.points; ++k) {
       Floats dot[8]{};
@@ -138,8 +148,8 @@ void backward(const Problem& p, int64_t head, void* scratch) {
       for (int corner = 0; corner < 8; ++corner) {
         const int64_t at = points.place[corner][k];
         if (at < 0) continue;
-        const float* from = value + at * cell;
-        float* to = d_value + at * cell;
+        const float* from = value + at * p.width;
+        float* to = d_value + at * p.width;
         const Floats share = splat(points.share[corner][k]);
         for (int64_t c = 0; c < p.width; c += kLanes) {
           const Floats g = load(gradient + c);

@@ -26,21 +26,26 @@ def why_unsupported(value, shape, sampling_locations, attention_weights) -> str 
 
 
 def forward(value: Tensor, shape: list[int], sampling_locations: Tensor, attention_weights: Tensor) -> Tensor:
-    wide, locations, weights = _ready(value), sampling_locations.contiguous(), attention_weights.contiguous()
-    out = wide.new_empty([value.shape[0], locations.shape[1], *wide.shape[2:]])
+    wide, locations, weights = _by_head(value), sampling_locations.contiguous(), attention_weights.contiguous()
+    out = wide.new_empty([value.shape[0], locations.shape[1], wide.shape[1], wide.shape[3]])
     torch.ops.pliant_native.deform_attention3d(wide, *shape, locations, weights, out)
     return out[..., : value.shape[3]].flatten(2).to(value.dtype)
 
 
 def backward(gradient, value, shape, sampling_locations, attention_weights, *, needed) -> list[Tensor]:
-    wide, locations, weights = _ready(value), sampling_locations.contiguous(), attention_weights.contiguous()
-    gradient = _ready(gradient.unflatten(2, value.shape[2:]))
+    wide, locations, weights = _by_head(value), sampling_locations.contiguous(), attention_weights.contiguous()
+    gradient = _filled(gradient.unflatten(2, value.shape[2:])).contiguous()
     found = torch.zeros_like(wide), torch.empty_like(locations), torch.empty_like(weights)
     torch.ops.pliant_native.deform_attention3d_backward(gradient, wide, *shape, locations, weights, *found)
-    found = found[0][..., : value.shape[3]].to(value.dtype).contiguous(), *found[1:]
+    found = found[0][..., : value.shape[3]].to(value.dtype).transpose(1, 2).contiguous(), *found[1:]
     return [g for g, need in zip(found, needed) if need]
 
 
-def _ready(value: Tensor) -> Tensor:
-    """Dense float32, channels of a head filled up."""
-    return F.pad(value.float(), (0, -value.shape[3] % _STEP)).contiguous()
+def _by_head(value: Tensor) -> Tensor:
+    """[N, M, T H W, D], dense: the cells of a head side by side, so that its points touch few pages."""
+    return _filled(value).transpose(1, 2).contiguous()
+
+
+def _filled(value: Tensor) -> Tensor:
+    """float32, channels of a head filled up."""
+    return F.pad(value.float(), (0, -value.shape[3] % _STEP))
