@@ -8,8 +8,8 @@ import platform
 
 __all__ = ["keep_freed_memory"]
 
-# mallopt's parameters and their values in bytes: blocks up to 64 MiB come from the heap, up to 1 GiB of freed heap stays
-# with the process (more than a frame of the largest network frees), and the heap grows in steps of 32 MiB.
+# mallopt's parameters and their values in bytes: blocks up to 64 MiB come from the heap, up to 1 GiB of freed heap
+# (more than a frame of the largest network frees) stay with the process, and the heap grows in steps of 32 MiB.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _OPTIONS = {_M_MMAP_THRESHOLD: 64 << 20, _M_TRIM_THRESHOLD: 1 << 30, _M_TOP_PAD: 32 << 20}
 
