@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from pliant import ops
+from pliant.ops import native
 from pliant.ops.native import use_instruction_set
+from pliant.ops.packing import packed_forms
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 
@@ -86,6 +88,8 @@ def test_any_number_of_channels_on_every_instruction_set(dtype, instructions, ch
 @pytest.fixture
 def tiled(monkeypatch):
     """Which of the native calls went by tiles."""
+    if native.why_missing() is not None:
+        pytest.skip(native.why_missing())
     calls = []
     native_call = torch.ops.pliant_native.sparse_conv2d
 
@@ -121,6 +125,19 @@ def test_lone_positions_are_not_computed_by_tiles(tiled):
     choice[..., ::2, ::2] = 2
     ops.sparse_conv2d(x, weight, bias, choice, previous, padding=1)
     assert tiled == [False]
+
+
+def test_both_ways_keep_their_weights_beside_each_other(tiled):
+    x, weight, bias, previous = layer(channels=32)
+    alone = policy(1)
+    alone[..., ::2, ::2] = 2
+    addresses = []
+    for choice in (policy(2), alone) * 2:
+        ops.sparse_conv2d(x, weight, bias, choice, previous, padding=1)
+        addresses.append([form.data_ptr() for form in packed_forms(weight)])
+    assert len(addresses[0]) == 1 and len(addresses[1]) == 2
+    assert addresses[1] == addresses[2] == addresses[3]
+    assert tiled == [True, False] * 2
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
