@@ -25,6 +25,11 @@ INSTRUCTION_SETS = {
 }
 
 
+ON_X86 = platform.machine() in ("x86_64", "AMD64")
+# Written in intrinsics; the others compile anywhere, to the vectors that a machine has.
+X86_ALONE = ("_avx512bf16.cpp", "_amx.cpp")
+
+
 class BuildKernels(build_ext):
     """Adds each file's instruction-set flags, and replaces a library in the source tree in one step."""
 
@@ -32,8 +37,7 @@ class BuildKernels(build_ext):
         compile_one = self.compiler._compile
 
         def with_flags(obj, src, ext, cc_args, extra_postargs, pp_opts):
-            on_x86 = platform.machine() in ("x86_64", "AMD64")
-            flags = next((f for end, f in INSTRUCTION_SETS.items() if src.endswith(end) and on_x86), [])
+            flags = next((f for end, f in INSTRUCTION_SETS.items() if src.endswith(end) and ON_X86), [])
             compile_one(obj, src, ext, cc_args, [*extra_postargs, *flags], pp_opts)
 
         self.compiler._compile = with_flags
@@ -62,7 +66,7 @@ def kernels() -> list[Extension]:
     return [
         Extension(
             "pliant._C",
-            sources=sorted(str(p) for p in Path("csrc").rglob("*.cpp")),
+            sources=sorted(str(p) for p in Path("csrc").rglob("*.cpp") if ON_X86 or not p.name.endswith(X86_ALONE)),
             depends=sorted(str(p) for p in Path("csrc").rglob("*.[hi]*")),
             include_dirs=[*cpp_extension.include_paths(), "csrc"],
             library_dirs=cpp_extension.library_paths(),

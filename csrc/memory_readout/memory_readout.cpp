@@ -85,7 +85,11 @@ void memory_readout(Tensor key, Tensor query, Tensor value, std::optional<Tensor
                     double norm_scale, int64_t top_k, Tensor out) {
   const bool low = key.scalar_type() == torch::headeronly::ScalarType::BFloat16;
   STD_TORCH_CHECK(!low || bfloat16_products(), "memory_readout: bfloat16 needs AVX512_BF16 or AMX");
+#if defined(__x86_64__)
   const Kernels& tiles = instruction_set() == InstructionSet::amx ? bfloat16_amx : bfloat16_avx512;
+#else
+  const Kernels& tiles = float32_plain;  // not asked for
+#endif
   const Kernels& kernels = low ? tiles : best(float32_plain, float32_avx2, float32_avx512);
   const int64_t size = low ? 2 : 4;
   const double log2_e = 1.4426950408889634;

@@ -26,10 +26,12 @@ constexpr int64_t kCopyBlock = 2048;  // positions a task of copying
 constexpr int64_t kTileCost = 19, kPositionCost = 9;  // multiplications a channel, the transforms counted in
 
 const Kernels& kernels_for(const Tensor& tensor) {
-  if (tensor.scalar_type() != torch::headeronly::ScalarType::BFloat16)
-    return best(float32_plain, float32_avx2, float32_avx512);
-  STD_TORCH_CHECK(bfloat16_products(), "sparse_conv2d: bfloat16 needs AVX512_BF16 or AMX");
-  return instruction_set() == InstructionSet::amx ? bfloat16_amx : bfloat16_avx512;
+  const bool half = tensor.scalar_type() == torch::headeronly::ScalarType::BFloat16;
+  STD_TORCH_CHECK(!half || bfloat16_products(), "sparse_conv2d: bfloat16 needs AVX512_BF16 or AMX");
+#if defined(__x86_64__)
+  if (half) return instruction_set() == InstructionSet::amx ? bfloat16_amx : bfloat16_avx512;
+#endif
+  return best(float32_plain, float32_avx2, float32_avx512);
 }
 
 const TileKernels& tile_kernels() { return best(winograd_plain, winograd_avx2, winograd_avx512); }

@@ -66,7 +66,11 @@ void triple_gate(Tensor input, Tensor weight, Tensor bias, std::optional<Tensor>
                  Tensor following) {
   STD_TORCH_CHECK(input.size(1) % kGateChannels == 0, "triple_gate: channels must be a multiple of ", kGateChannels);
   STD_TORCH_CHECK(!is_half(input) || bfloat16_products(), "triple_gate: bfloat16 needs AVX512_BF16");
+#if defined(__x86_64__)
   const GateKernels& kernels = is_half(input) ? gate_bfloat16 : best(gate_plain, gate_avx2, gate_avx512);
+#else
+  const GateKernels& kernels = gate_plain;
+#endif
   Gate g{};
   g.input = input.data_ptr(), g.weight = weight.data_ptr();
   g.bias = static_cast<const float*>(bias.data_ptr());
