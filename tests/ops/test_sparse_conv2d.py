@@ -148,6 +148,8 @@ def test_what_is_not_finite_stays_where_it_is_read(tiled, value):
     found = ops.sparse_conv2d(x, weight, bias, policy(2), previous, padding=1)
     expected = F.conv2d(x, weight, bias, padding=1)
     assert tiled == [True, False]
+    in_place = ops.sparse_conv2d_(x, weight, bias, policy(2), previous, padding=1)
+    torch.testing.assert_close(in_place, found, rtol=0, atol=0, equal_nan=True)
     assert torch.equal(found.isnan(), expected.isnan())
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5, equal_nan=True)
 

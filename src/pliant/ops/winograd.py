@@ -60,7 +60,8 @@ def conv2d_by_tiles(
 ) -> Tensor:
     """activation(convolution + bias + residual), [N, O, Ho, Wo] channels-last, float32.
 
-    input [N, C, H, W], weight [O, C, 3, 3], bias [O], residual [N, O, Ho, Wo]; ``tiles_pay_when_dense`` must hold.
+    input [N, C, H, W], weight [O, C, 3, 3], bias [O], residual [N, O, Ho, Wo], all float32 and on the CPU;
+    ``tiles_pay_when_dense`` must hold. Raises ValueError where 3 x 3 does not fit into the padded input.
     """
     return torch.ops.pliant.conv2d_by_tiles(input, weight, bias, padding, residual, relu)
 
